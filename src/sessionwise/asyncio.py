@@ -1,0 +1,113 @@
+"""The sessions of asyncio: the same verbs as in ``session``, lifted; no second implementation."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from sqlalchemy.ext import asyncio as sa_asyncio
+
+from sessionwise import options, savepoint
+from sessionwise.lifting import AsyncCursor, lift_block
+from sessionwise.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+    from typing import Unpack
+
+    from sqlalchemy import orm
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+__all__ = ["AsyncSession", "async_scoped_session", "async_sessionmaker"]
+
+_AS = TypeVar("_AS", bound=sa_asyncio.AsyncSession)
+_OurAS = TypeVar("_OurAS", bound="AsyncSession")
+
+
+class AsyncSession(sa_asyncio.AsyncSession):
+    """SQLAlchemy's ``AsyncSession`` over our :class:`~sessionwise.Session`.
+
+    :param bind: the async engine or connection, as in SQLAlchemy.
+    :param options: the options of our ``Session``, and ``sync_session_class``.
+    :raises OptionError: where an option of ours has a value it does not take, or meets a
+      ``sync_session_class`` that is not ours.
+    """
+
+    sync_session_class: type[orm.Session] = Session
+
+    def __init__(
+        self,
+        bind: AsyncEngine | AsyncConnection | None = None,
+        **kw: Unpack[options.AsyncSessionOptions],
+    ) -> None:
+        sync_class = kw.get("sync_session_class") or self.sync_session_class
+        if isinstance(sync_class, type):  # any callable that makes a session is allowed
+            options.refuse_for_class(sync_class, Session, kw)
+        super().__init__(bind, **kw)
+
+    # 11 savepoint
+
+    async def rollback(self) -> None:
+        """Roll back the transaction; in a savepoint block, the block's savepoint."""
+        with savepoint.handling(self.sync_session, sys.exc_info()[1]):
+            await super().rollback()
+
+    # 12 connection
+
+    @asynccontextmanager
+    async def cursor(self, **bind_arguments: Any) -> AsyncIterator[AsyncCursor]:
+        """Flush, then give the driver's own cursor, its methods awaited, for a block.
+
+        :param bind_arguments: as in ``get_bind``, for a session with several engines.
+        """
+        session: Any = self.sync_session
+        async with lift_block(self, session.cursor(**bind_arguments)) as adapted:
+            yield AsyncCursor(self, adapted)
+
+
+class async_sessionmaker(sa_asyncio.async_sessionmaker[_AS]):  # noqa: N801 -- SQLAlchemy's name
+    """SQLAlchemy's ``async_sessionmaker`` that makes our sessions and takes our options.
+
+    :raises OptionError: where an option of ours meets a ``class_`` that is not ours.
+    """
+
+    @overload
+    def __init__(
+        self,
+        bind: AsyncEngine | AsyncConnection | None = None,
+        *,
+        class_: type[_AS],
+        **options: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: async_sessionmaker[AsyncSession],
+        bind: AsyncEngine | AsyncConnection | None = None,
+        **options: Unpack[options.AsyncSessionOptions],
+    ) -> None: ...
+
+    def __init__(
+        self,
+        bind: AsyncEngine | AsyncConnection | None = None,
+        *,
+        class_: type[Any] = AsyncSession,
+        **kw: Any,
+    ) -> None:
+        options.refuse_for_class(class_, AsyncSession, kw)
+        super().__init__(bind, class_=class_, **kw)
+
+    def configure(self, **new_kw: Any) -> None:
+        """Change the options of the sessions to come, as in SQLAlchemy."""
+        options.refuse_for_class(self.class_, AsyncSession, new_kw)
+        super().configure(**new_kw)
+
+
+class async_scoped_session(sa_asyncio.async_scoped_session[_OurAS]):  # noqa: N801 -- SQLAlchemy's
+    """SQLAlchemy's ``async_scoped_session``, with the verbs that our sessions have more."""
+
+    def cursor(self, **bind_arguments: Any) -> AbstractAsyncContextManager[AsyncCursor]:
+        """Give the driver's cursor of the scope's session; see ``AsyncSession.cursor``."""
+        return self.registry().cursor(**bind_arguments)

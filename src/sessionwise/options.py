@@ -1,0 +1,65 @@
+"""The options of a session: SQLAlchemy's, typed, and ours by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from sessionwise.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from sqlalchemy import Connection, Engine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.orm import Query, Session
+
+    from sessionwise.savepoint import FailedBlockMode
+
+__all__ = ["AsyncSessionOptions", "PlainOptions", "SessionOptions", "refuse_for_class"]
+
+
+class _CommonOptions(TypedDict, total=False):
+    autoflush: bool
+    autobegin: bool
+    expire_on_commit: bool
+    twophase: bool
+    enable_baked_queries: bool
+    info: dict[Any, Any]
+    query_cls: type[Query[Any]]
+    join_transaction_mode: Literal[
+        "conditional_savepoint", "rollback_only", "control_fully", "create_savepoint"
+    ]
+    close_resets_only: bool
+    execution_options: Mapping[str, Any]
+
+
+class _OurOptions(TypedDict, total=False):
+    failed_block: FailedBlockMode
+
+
+class PlainOptions(_CommonOptions, total=False):
+    """What SQLAlchemy's ``Session()`` takes besides ``bind``; SQLAlchemy documents them."""
+
+    binds: dict[Any, Engine | Connection]
+
+
+class SessionOptions(PlainOptions, _OurOptions, total=False):
+    """What our ``Session()`` takes besides ``bind``."""
+
+
+class AsyncSessionOptions(_CommonOptions, _OurOptions, total=False):
+    """What our ``AsyncSession()`` takes besides ``bind``."""
+
+    binds: dict[Any, AsyncEngine | AsyncConnection]
+    sync_session_class: type[Session]
+
+
+OURS = frozenset(_OurOptions.__optional_keys__)
+"""The options that a session class of plain SQLAlchemy does not take."""
+
+
+def refuse_for_class(class_: type, ours: type, options: Collection[str]) -> None:
+    """Raise OptionError where an option of ours would reach a class that is not ours."""
+    foreign = OURS.intersection(options)
+    if foreign and not issubclass(class_, ours):
+        raise OptionError.for_class(class_, foreign)

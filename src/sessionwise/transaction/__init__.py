@@ -1,0 +1,1 @@
+"""What a session knows about the transaction it is in."""

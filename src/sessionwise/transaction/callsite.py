@@ -1,0 +1,39 @@
+"""Where in the application a call came from, for messages that name the place."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import greenlet
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["application_frame", "describe"]
+
+_LIBRARIES = frozenset({"sessionwise", "sqlalchemy", "contextlib", "asyncio", "greenlet"})
+
+
+def application_frame() -> FrameType | None:
+    """Return the innermost frame that belongs neither to a session layer nor to asyncio.
+
+    Under asyncio a session runs in a greenlet whose frames end where it was started; the search
+    goes on in the greenlet that waits for it.
+    """
+    running = greenlet.getcurrent()
+    frame: FrameType | None = sys._getframe(1)  # the only way to the caller without a traceback
+    while frame is not None:
+        module: str = frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] not in _LIBRARIES:
+            return frame
+        frame = frame.f_back
+        if frame is None and running.parent is not None:
+            running = running.parent
+            frame = running.gr_frame
+    return None
+
+
+def describe(frame: FrameType | None) -> str:
+    """Return ``file:line`` of a frame."""
+    return "an unknown place" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

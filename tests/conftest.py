@@ -1,0 +1,92 @@
+"""Each behaviour test runs on every driver; a missing server is a skip, in CI a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, make_url
+
+from tests import servers
+from tests.backends import DRIVERS, Database, Driver, create_tables
+
+
+class Servers:
+    """The database servers, each started when first asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._stack = ExitStack()
+        self._urls: dict[str, Any] = {}
+        self._observers: dict[str, Engine] = {}
+
+    def url(self, server: str) -> Any:
+        if server not in self._urls:
+            try:
+                self._urls[server] = self._start(server)
+            except servers.ServerUnavailable as unavailable:
+                self._urls[server] = unavailable
+        url = self._urls[server]
+        if isinstance(url, servers.ServerUnavailable):
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(str(url))
+        return url
+
+    def observer(self, server: str) -> Engine:
+        if server not in self._observers:
+            observer = create_tables(self.url(server), server)
+            self._stack.callback(observer.dispose)
+            self._observers[server] = observer
+        return self._observers[server]
+
+    def stop(self) -> None:
+        self._stack.close()
+
+    def _start(self, server: str) -> Any:
+        if server == "sqlite":
+            return make_url(f"sqlite:///{self._directory / 'tests.db'}")
+        start = servers.postgresql if server == "postgresql" else servers.mariadb
+        return self._stack.enter_context(start())
+
+
+@pytest.fixture(scope="session")
+def database_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    running = Servers(tmp_path_factory.mktemp("sqlite"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session", params=DRIVERS, ids=lambda driver: driver.name)
+def database(
+    request: pytest.FixtureRequest, database_servers: Servers, runner: asyncio.Runner
+) -> Iterator[Database]:
+    driver: Driver = request.param
+    url = database_servers.url(driver.server)
+    observer = database_servers.observer(driver.server)
+    database = Database(driver, url, observer, runner if driver.is_async else None)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def db(database: Database) -> Iterator[Database]:
+    """Give a database by each driver in turn, its tables empty."""
+    database.clear()
+    yield database
+    assert database.sync_engine.pool.checkedout() == 0, "a connection was left checked out"  # type: ignore[attr-defined]
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def server_url(request: pytest.FixtureRequest, database_servers: Servers) -> Any:
+    """Give the URL of each kind of database in turn, without a driver."""
+    return database_servers.url(request.param)

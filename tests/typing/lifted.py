@@ -1,0 +1,75 @@
+"""Checked by mypy --strict and pyright, never run: the types of the async API."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from sqlalchemy import select
+from sqlalchemy.engine import ScalarResult
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSessionTransaction
+from sqlalchemy.ext.asyncio import AsyncSession as PlainAsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from sessionwise import Session
+from sessionwise.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
+from sessionwise.lifting import AsyncCursor
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class User(Base):
+    __tablename__ = "user"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Ours(Session):
+    pass
+
+
+class OursAsync(AsyncSession):
+    sync_session_class = Ours
+
+
+def session_options(engine: AsyncEngine, connection: AsyncConnection) -> None:
+    AsyncSession()
+    AsyncSession(engine, expire_on_commit=False, failed_block="contained")
+    AsyncSession(connection, sync_session_class=Ours)
+    AsyncSession(engine, failed_block="never")  # type: ignore[arg-type]  # pyright: ignore
+    AsyncSession(engine, failed_blocks="unit")  # type: ignore[call-arg]  # pyright: ignore
+
+
+async def is_a_session(session: AsyncSession) -> None:
+    plain: PlainAsyncSession = session
+    assert_type(await plain.get(User, 1), User | None)
+
+
+async def verbs(session: AsyncSession) -> None:
+    assert_type(await session.scalars(select(User)), ScalarResult[User])
+    async with session.begin_nested() as savepoint:
+        assert_type(savepoint, AsyncSessionTransaction)
+        await session.commit()
+    async with session.cursor() as cursor:
+        assert_type(cursor, AsyncCursor)
+        await cursor.execute("SELECT 1")
+    async with session as same:
+        assert_type(same, AsyncSession)
+
+
+async def makers(engine: AsyncEngine) -> None:
+    maker = async_sessionmaker(engine, failed_block="contained", autoflush=False)
+    assert_type(maker, async_sessionmaker[AsyncSession])
+    async with maker.begin() as session:
+        assert_type(session, AsyncSession)
+    maker.configure(failed_block="unit")
+    ours = async_sessionmaker(engine, class_=OursAsync, failed_block="contained")
+    assert_type(ours(), OursAsync)
+    async_sessionmaker(engine, failed_block="never")  # type: ignore[call-overload]  # pyright: ignore
+
+
+async def scopes(engine: AsyncEngine, scope: int) -> None:
+    registry = async_scoped_session(async_sessionmaker(engine), lambda: scope)
+    assert_type(registry, async_scoped_session[AsyncSession])
+    async with registry.cursor() as cursor:
+        await cursor.execute("SELECT 1")

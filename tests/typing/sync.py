@@ -1,0 +1,75 @@
+"""Checked by mypy --strict and pyright, never run: the types of the sync API."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+import sqlmodel
+from sqlalchemy import Engine, select
+from sqlalchemy.engine import Connection, ScalarResult
+from sqlalchemy.orm import DeclarativeBase, Mapped, SessionTransaction, mapped_column
+from sqlalchemy.orm import Session as PlainSession
+
+from sessionwise import Session, scoped_session, sessionmaker
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class User(Base):
+    __tablename__ = "user"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Both(Session, sqlmodel.Session):
+    pass
+
+
+def session_options(engine: Engine, connection: Connection) -> None:
+    Session()
+    Session(engine, expire_on_commit=False, failed_block="contained")
+    Session(connection, join_transaction_mode="create_savepoint")
+    Session(bind=None, binds={User: engine})
+    Session(engine, failed_block="never")  # type: ignore[arg-type]  # pyright: ignore
+    Session(engine, failed_blocks="unit")  # type: ignore[call-arg]  # pyright: ignore
+    Session(engine, expire_on_commit="no")  # type: ignore[arg-type]  # pyright: ignore
+
+
+def is_a_session(session: Session) -> None:
+    plain: PlainSession = session
+    assert_type(plain.get(User, 1), User | None)
+
+
+def verbs(session: Session) -> None:
+    assert_type(session.scalars(select(User)), ScalarResult[User])
+    with session.begin_nested() as savepoint:
+        assert_type(savepoint, SessionTransaction)
+        session.commit()
+    with session.begin() as transaction:
+        assert_type(transaction, SessionTransaction)
+    with session.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    with session as same:
+        assert_type(same, Session)
+
+
+def makers(engine: Engine) -> None:
+    maker = sessionmaker(engine, failed_block="contained", autoflush=False)
+    assert_type(maker, sessionmaker[Session])
+    assert_type(maker(), Session)
+    with maker.begin() as session:
+        assert_type(session, Session)
+    maker.configure(failed_block="unit")
+    both = sessionmaker(engine, class_=Both, failed_block="contained")
+    assert_type(both, sessionmaker[Both])
+    assert_type(both().exec(sqlmodel.select(User.id)).first(), int | None)
+    sessionmaker(engine, failed_block="never")  # type: ignore[call-overload]  # pyright: ignore
+
+
+def scopes(engine: Engine) -> None:
+    registry = scoped_session(sessionmaker(engine))
+    assert_type(registry, scoped_session[Session])
+    assert_type(registry(), Session)
+    with registry.cursor() as cursor:
+        cursor.execute("SELECT 1")
