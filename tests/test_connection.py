@@ -6,7 +6,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, event, insert, select, text
+from sqlalchemy import create_engine, insert, select, text
 from sqlalchemy.orm import Session as PlainSession
 
 from sessionwise import Session, connection
@@ -171,17 +171,18 @@ class TestSqliteSavepoints:
         engine = getattr(fresh, "sync_engine", fresh)
         with db.session() as session:
             self.ghost(session)
-        assert not event.contains(engine, "savepoint", sqlite._begin_first)
+        assert not sqlite.is_registered(engine)
+        assert not activity.is_registered(engine)
 
     def test_is_removable(self, db: Database, fresh: Any) -> None:
         engine = getattr(fresh, "sync_engine", fresh)
         with db.session(fresh) as session:
             self.ghost(session)
-        assert event.contains(engine, "savepoint", sqlite._begin_first)
+        assert sqlite.is_registered(engine)
+        assert activity.is_registered(engine)
         connection.release(engine)
-        assert not event.contains(engine, "savepoint", sqlite._begin_first)
-        for name, listener in activity._LISTENERS:
-            assert not event.contains(engine, name, listener)
+        assert not sqlite.is_registered(engine)
+        assert not activity.is_registered(engine)
 
 
 def test_adopting_twice_attaches_once() -> None:

@@ -29,8 +29,14 @@ class IdentityMap(_WeakInstanceDict):
     ``identity_token``), and, for a class that inherits, an object of that class only.
     """
 
+    # Loading and flushing ask the map once per row or object, by its own key: that must cost one
+    # look-up, so the three ways to ask stand here spelled out.
+
     def __contains__(self, key: Any) -> bool:
-        return self.get(key) is not None
+        state = self._dict.get(key)
+        if state is None:
+            return len(key) == _SHORT_KEY and self._get_short(key, None) is not None
+        return state.obj() is not None
 
     def __getitem__(self, key: Any) -> Any:
         found = self.get(key)
@@ -40,7 +46,6 @@ class IdentityMap(_WeakInstanceDict):
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the object of the key, or ``default`` where the map has none."""
-        # Loading rows asks here once per row: the known key must cost one look-up.
         state = self._dict.get(key)
         if state is None:
             return self._get_short(key, default) if len(key) == _SHORT_KEY else default

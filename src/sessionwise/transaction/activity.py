@@ -2,6 +2,9 @@
 
 A write is live until the savepoint it was made in is rolled back. This is the one place that knows
 it whatever the road a statement took: a flush, ``session.execute``, ``session.connection()``.
+
+It listens by SQLAlchemy's ``DialectEvents``: on a 110 µs ``get`` they cost 0.7 µs, the events of
+``ConnectionEvents`` 5 µs, whether or not they have anything to say about the statement.
 """
 
 from __future__ import annotations
@@ -9,108 +12,116 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from sqlalchemy import event
+from sqlalchemy.sql.expression import (
+    ReleaseSavepointClause,
+    RollbackToSavepointClause,
+    SavepointClause,
+)
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, RootTransaction
 
-__all__ = ["Activity", "register", "unregister"]
+__all__ = ["Activity", "is_registered", "may_write", "of", "register", "unregister"]
+
+_ATTRIBUTE = "_sessionwise_activity"
+"""Where a connection carries its activity: it is asked for at each statement."""
 
 
 class Activity:
-    """What one connection has done in its current transaction."""
+    """What one connection has done in one transaction."""
 
-    __slots__ = ("_marks", "statements", "writes")
+    __slots__ = ("_marks", "_transaction", "statements", "writes")
 
-    def __init__(self) -> None:
+    def __init__(self, transaction: RootTransaction | None) -> None:
+        self._transaction = None if transaction is None else ref(transaction)
         self.statements = 0
         """Statements sent, reads included."""
         self.writes = 0
         """Statements sent that may have changed data and are not undone."""
-        self._marks: list[int] = []
+        self._marks: list[tuple[str, int]] = []
+
+    def is_of(self, transaction: RootTransaction | None) -> bool:
+        """Say whether this is the activity of that transaction."""
+        return self._transaction is not None and self._transaction() is transaction
 
     @property
     def writes_in_savepoint(self) -> int:
         """Live writes since the innermost savepoint, or since the beginning without one."""
-        return self.writes - (self._marks[-1] if self._marks else 0)
+        return self.writes - (self._marks[-1][1] if self._marks else 0)
 
-    def open_savepoint(self) -> None:
+    def open_savepoint(self, name: str) -> None:
         """Note that a savepoint begins here."""
-        self._marks.append(self.writes)
+        self._marks.append((name, self.writes))
 
-    def release_savepoint(self) -> None:
-        """Note that the innermost savepoint has been released: its writes live on."""
-        if self._marks:
-            self._marks.pop()
+    def release_savepoint(self, name: str) -> None:
+        """Note that a savepoint, and those inside it, have been released: their writes live on."""
+        self._end_savepoint(name)
 
-    def undo_savepoint(self) -> None:
-        """Note that the innermost savepoint has been rolled back."""
-        if self._marks:
-            self.writes = self._marks.pop()
+    def undo_savepoint(self, name: str) -> None:
+        """Note that a savepoint has been rolled back; SQLAlchemy does not use it any further."""
+        self.writes = self._end_savepoint(name)
 
-
-_activities: WeakKeyDictionary[Connection, Activity] = WeakKeyDictionary()
+    def _end_savepoint(self, name: str) -> int:
+        while self._marks:
+            ended, writes_before = self._marks.pop()
+            if ended == name:
+                return writes_before
+        return self.writes
 
 
 def of(connection: Connection) -> Activity:
     """Return the activity of a connection's current transaction."""
-    activity = _activities.get(connection)
-    if activity is None:
-        activity = _activities[connection] = Activity()
+    transaction = connection.get_transaction()
+    activity: Activity | None = connection.__dict__.get(_ATTRIBUTE)
+    if activity is None or not activity.is_of(transaction):
+        activity = connection.__dict__[_ATTRIBUTE] = Activity(transaction)
     return activity
 
 
 def register(engine: Engine) -> None:
     """Follow the connections of an engine; a second call changes nothing."""
-    for name, listener in _LISTENERS:
-        event.listen(engine, name, listener)
+    if not is_registered(engine):
+        for name in _EVENTS:
+            event.listen(engine.dialect, name, _before_statement)
 
 
 def unregister(engine: Engine) -> None:
     """Undo :func:`register`."""
-    for name, listener in _LISTENERS:
-        event.remove(engine, name, listener)
+    for name in _EVENTS:
+        event.remove(engine.dialect, name, _before_statement)
 
 
-def _begin(connection: Connection) -> None:
-    _activities[connection] = Activity()
+def is_registered(engine: Engine) -> bool:
+    """Say whether the connections of an engine are followed."""
+    return event.contains(engine.dialect, _EVENTS[0], _before_statement)
 
 
-def _savepoint(connection: Connection, _name: str | None) -> None:
-    of(connection).open_savepoint()
+_EVENTS = ("do_execute", "do_executemany", "do_execute_no_params")
+
+_SAVEPOINTS = {
+    SavepointClause: Activity.open_savepoint,
+    ReleaseSavepointClause: Activity.release_savepoint,
+    RollbackToSavepointClause: Activity.undo_savepoint,
+}
 
 
-def _release_savepoint(connection: Connection, _name: str, _context: None) -> None:
-    of(connection).release_savepoint()
-
-
-def _rollback_savepoint(connection: Connection, _name: str, _context: None) -> None:
-    of(connection).undo_savepoint()
-
-
-def _before_cursor_execute(
-    connection: Connection,
-    _cursor: Any,
-    statement: str,
-    _parameters: Any,
-    context: Any,
-    _executemany: bool,
-) -> None:
-    activity = of(connection)
+def _before_statement(_cursor: Any, statement: str, *rest: Any) -> None:
+    context = rest[-1]  # parameters come before it where there are any
+    activity = of(context.root_connection)
     activity.statements += 1
-    if _is_write(statement, context):
+    if context.isinsert or context.isupdate or context.isdelete or context.isddl:
         activity.writes += 1
+    elif context.compiled is None or context.is_text:
+        activity.writes += may_write(statement)
+    else:
+        invoked = context.invoked_statement
+        follow = _SAVEPOINTS.get(type(invoked))
+        if follow is not None:
+            follow(activity, invoked.ident)
 
-
-_LISTENERS = (
-    ("begin", _begin),
-    ("savepoint", _savepoint),
-    ("release_savepoint", _release_savepoint),
-    ("rollback_savepoint", _rollback_savepoint),
-    ("before_cursor_execute", _before_cursor_execute),
-)
 
 _READ = re.compile(
     r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*"
@@ -119,12 +130,6 @@ _READ = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _CHANGE = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE|REPLACE)\b", re.IGNORECASE)
-
-
-def _is_write(statement: str, context: Any) -> bool:
-    if context.compiled is None or context.is_text:
-        return may_write(statement)
-    return bool(context.isinsert or context.isupdate or context.isdelete or context.isddl)
 
 
 @lru_cache(maxsize=1024)

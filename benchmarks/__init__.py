@@ -1,0 +1,1 @@
+"""What sessionwise costs and saves, beside its peers in the same run."""

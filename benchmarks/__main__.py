@@ -1,0 +1,40 @@
+"""``make bench``: run the cases, write ``benchmarks/results/`` and ``docs/benchmarks.md``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.servers import ServerUnavailable
+
+from benchmarks import dropin_cost, report
+from benchmarks.databases import DATABASES, database
+
+CASES = {dropin_cost.CASE: dropin_cost.run}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--db", action="append", choices=DATABASES, help="default: all")
+    parser.add_argument("--rounds", type=int, default=25, help="rounds per case (default: 25)")
+    options = parser.parse_args()
+    results, versions = [], report.library_versions()
+    for name in options.db or DATABASES:
+        try:
+            with database(name) as engine:
+                with engine.connect() as connection:
+                    server = connection.dialect.server_version_info
+                versions[name] = ".".join(map(str, server or ()))
+                for run in CASES.values():
+                    for result in run(name, engine, options.rounds):
+                        results.append(result)
+                        print(f"{result.case} on {name}: {result.ratio(result.timings[-1]):.3f}")
+        except ServerUnavailable as unavailable:
+            print(f"{name} left out: {unavailable}", file=sys.stderr)
+    report.write(results, versions)
+    print(f"written: {report.PAGE}")
+    return 0 if results else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Results as JSON, and as a table and plots in the documentation."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import matplotlib as mpl
+
+from benchmarks.harness import Result
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "benchmarks.md"
+PLOT = ROOT / "docs" / "images" / "benchmarks-dropin-cost.png"
+
+HEAD = """# Benchmarks
+
+`make bench` writes this page. The contenders of a case are timed in turn within one run; a figure
+is the median over the rounds, a ratio the median of the rounds' ratios to the first contender.
+Compare ratios: absolute times belong to the machine.
+
+"""
+
+
+def write(results: list[Result], versions: dict[str, str]) -> None:
+    """Write the JSON, the page and the plot."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for result in results:
+        name = f"{result.case} {result.database}".replace(",", "").replace(" ", "-")
+        document = {"machine": machine(), "versions": versions, **asdict(result)}
+        (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    PAGE.write_text(HEAD + _table(results) + _environment(versions))
+    PLOT.parent.mkdir(parents=True, exist_ok=True)
+    _plot(results)
+
+
+def machine() -> str:
+    return f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
+
+
+def library_versions() -> dict[str, str]:
+    names = ("sqlalchemy", "sessionwise", "psycopg", "PyMySQL")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _table(results: list[Result]) -> str:
+    rows = ["| case | database | contender | ms | ratio | to reach |", "|---|---|---|---|---|---|"]
+    for result in results:
+        for timing in result.timings:
+            reference = timing is result.timings[0]
+            rows.append(
+                f"| {result.case} | {result.database} | {timing.contender} "
+                f"| {timing.median * 1000:.1f} | {result.ratio(timing):.3f} "
+                f"| {'' if reference else result.target} |"
+            )
+    units = sorted({result.unit for result in results})
+    measured = "".join(f"\nOne round: {unit}.\n" for unit in units)
+    return "\n".join(rows) + "\n" + measured
+
+
+def _environment(versions: dict[str, str]) -> str:
+    listed = ", ".join(f"{name} {number}" for name, number in versions.items())
+    image = f"images/{PLOT.name}"
+    plot = f"![Each round's ratio to plain SQLAlchemy]({image})"
+    return f"\n{plot}\n\nMeasured on {machine()}: {listed}.\n"
+
+
+def _plot(results: list[Result]) -> None:
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 0.7 * len(results) + 1.2), layout="constrained")
+    spreads, labels = [], []
+    for result in reversed(results):
+        reference, ours = result.timings[0].seconds, result.timings[-1].seconds
+        spreads.append([own / other for own, other in zip(ours, reference, strict=True)])
+        labels.append(f"{result.database}\n{result.case}")
+    axes.boxplot(spreads, orientation="horizontal", tick_labels=labels, widths=0.5)
+    axes.axvline(1.0, color="0.6", linewidth=1)
+    axes.axvline(1.05, color="tab:red", linewidth=1, linestyle="--", label="to reach: 1.05")
+    axes.set_xlabel("time of sessionwise.Session / time of sqlalchemy.orm.Session, each round")
+    axes.tick_params(axis="y", labelsize=8)
+    axes.legend(loc="lower right", fontsize=8)
+    figure.savefig(PLOT, dpi=110)
+    plt.close(figure)
