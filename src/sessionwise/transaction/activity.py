@@ -33,10 +33,10 @@ _ATTRIBUTE = "_sessionwise_activity"
 class Activity:
     """What one connection has done in one transaction."""
 
-    __slots__ = ("_marks", "_transaction", "statements", "writes")
+    __slots__ = ("_marks", "_root", "statements", "writes")
 
     def __init__(self, transaction: RootTransaction | None) -> None:
-        self._transaction = None if transaction is None else ref(transaction)
+        self._root = None if transaction is None else ref(transaction)
         self.statements = 0
         """Statements sent, reads included."""
         self.writes = 0
@@ -45,7 +45,7 @@ class Activity:
 
     def is_of(self, transaction: RootTransaction | None) -> bool:
         """Say whether this is the activity of that transaction."""
-        return self._transaction is not None and self._transaction() is transaction
+        return self._root is not None and self._root() is transaction
 
     @property
     def writes_in_savepoint(self) -> int:
