@@ -29,8 +29,9 @@ def test_page_runs(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run_opening(blocks.pop(0)) == ["Alice"]
     for block in blocks:
         exec(compile(block, str(page), "exec", dont_inherit=True), namespace)
+    printed = capsys.readouterr().out
     for expected in re.findall(r"print\(.*\)  # (.+)", "".join(blocks)):
-        assert expected in capsys.readouterr().out
+        assert expected in printed
     namespace["engine"].dispose()
 
 

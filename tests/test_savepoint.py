@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any
 
 import pytest
 from sqlalchemy import insert, select, text
-from sqlalchemy.exc import IntegrityError, InvalidRequestError, PendingRollbackError
+from sqlalchemy.exc import (
+    IntegrityError,
+    InvalidRequestError,
+    OperationalError,
+    PendingRollbackError,
+)
 from sqlalchemy.orm import SessionTransaction
 
 from sessionwise import OptionError, OuterRollbackWarning, Session
-from tests.backends import Database
+from tests.backends import Database, on
 from tests.model import Order, User
 
 JOIN_MODES = ("conditional_savepoint", "rollback_only", "control_fully", "create_savepoint")
@@ -581,6 +590,33 @@ class TestOuterRollbackWarning:
         assert db.names() == ["Alice"]
 
 
+@contextmanager
+def deadlock(db: Database) -> Iterator[Any]:
+    """Give a function that makes its session the victim of a deadlock over users 1 and 2."""
+    other = db.observer.connect()
+    lock = "UPDATE users SET balance = balance + 1 WHERE id = {}"
+    # The victim is the one that has changed less.
+    for number in range(10, 40):
+        name = f"weight {number}"
+        other.execute(insert(User).values(id=number, name=name))
+    other.exec_driver_sql(lock.format(2))
+
+    def lose(session: Any) -> None:
+        session.execute(text(lock.format(1)))
+        waiting = Thread(target=other.exec_driver_sql, args=[lock.format(1)])
+        waiting.start()
+        try:
+            session.execute(text(lock.format(2)))
+        finally:
+            waiting.join()
+
+    try:
+        yield lose
+    finally:
+        other.rollback()
+        other.close()
+
+
 class TestContained:
     def test_undoes_nothing_more_once(self, db: Database) -> None:
         with db.session(failed_block="contained") as session:
@@ -648,6 +684,37 @@ class TestContained:
                     session.rollback()
             assert not session.in_transaction()
         assert db.names() == []
+
+    def test_where_the_end_of_the_block_fails(self, db: Database) -> None:
+        """The failing flush is that of the block's own end, not of a statement in it."""
+        with db.session(failed_block="contained") as session:
+            for name in ("Alice", "Alice", "Bob"):
+                try:
+                    with session.begin_nested():
+                        session.add(User(name=name))
+                except IntegrityError:
+                    session.rollback()
+            session.commit()
+        assert db.names() == ["Alice", "Bob"]
+
+    @on("mariadb")
+    def test_not_where_a_deadlock_has_ended_the_transaction(self, db: Database) -> None:
+        """MariaDB's deadlock victim loses its whole transaction, whatever savepoint it is in."""
+        with db.session() as session:
+            session.add_all([User(id=1, name="Alice"), User(id=2, name="Bob")])
+            session.commit()
+        with db.session(failed_block="contained") as session:
+            session.add(User(id=3, name="Outer work"))
+            session.flush()
+            with warnings.catch_warnings(), deadlock(db) as lose:
+                warnings.simplefilter("ignore", OuterRollbackWarning)
+                try:
+                    with session.begin_nested():
+                        lose(session)
+                except OperationalError:
+                    session.rollback()
+            assert not session.in_transaction(), "a lost transaction must not go on"
+        assert db.names() == ["Alice", "Bob"]
 
     def test_a_frozen_exception(self, db: Database) -> None:
         class Frozen(Exception):

@@ -67,9 +67,15 @@ class SavepointBlock(SessionTransaction):
         traceback: TracebackType | None,
     ) -> None:
         self._leaving = True
-        super().__exit__(type_, value, traceback)
-        if value is not None and self._entered_at is not None:
-            _remember(self.session, self._entered_at, value)
+        left_by = value
+        try:
+            super().__exit__(type_, value, traceback)
+        except BaseException as error:
+            left_by = error
+            raise
+        finally:
+            if left_by is not None and self._entered_at is not None:
+                _remember(self.session, self._entered_at, left_by)
 
     def commit(self, _to_root: bool = False) -> None:
         """Release the savepoint; in a ``with`` block a fresh one opens for the rest of it."""
@@ -233,8 +239,13 @@ def _is_contained(session: Session, failed: _FailedBlock) -> bool:
         _memory(session).mode == "contained"
         and _is_handling(session, failed)
         and _statements(session) == failed.statements
-        and not any(connection.invalidated for connection in _connections(session))
+        and all(_is_intact(connection) for connection in _connections(session))
     )
+
+
+def _is_intact(connection: Connection) -> bool:
+    """Say whether the block was all that was undone: a deadlock ends the whole transaction."""
+    return not connection.invalidated and activity.of(connection).intact
 
 
 def _connections(session: Session) -> set[Connection]:

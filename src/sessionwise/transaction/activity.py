@@ -22,7 +22,10 @@ from sqlalchemy.sql.expression import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection, Engine, RootTransaction
+    from sqlalchemy.engine import ExceptionContext
 
 __all__ = ["Activity", "is_registered", "may_write", "of", "register", "unregister"]
 
@@ -33,7 +36,7 @@ _ATTRIBUTE = "_sessionwise_activity"
 class Activity:
     """What one connection has done in one transaction."""
 
-    __slots__ = ("_marks", "_root", "statements", "writes")
+    __slots__ = ("_marks", "_root", "intact", "statements", "writes")
 
     def __init__(self, transaction: RootTransaction | None) -> None:
         self._root = None if transaction is None else ref(transaction)
@@ -41,6 +44,8 @@ class Activity:
         """Statements sent, reads included."""
         self.writes = 0
         """Statements sent that may have changed data and are not undone."""
+        self.intact = True
+        """False once a savepoint could not be rolled back: the server has ended more than that."""
         self._marks: list[tuple[str, int]] = []
 
     def is_of(self, transaction: RootTransaction | None) -> bool:
@@ -61,7 +66,7 @@ class Activity:
         self._end_savepoint(name)
 
     def undo_savepoint(self, name: str) -> None:
-        """Note that a savepoint has been rolled back; SQLAlchemy does not use it any further."""
+        """Note that a savepoint is rolled back; SQLAlchemy does not use it any further."""
         self.writes = self._end_savepoint(name)
 
     def _end_savepoint(self, name: str) -> int:
@@ -84,28 +89,19 @@ def of(connection: Connection) -> Activity:
 def register(engine: Engine) -> None:
     """Follow the connections of an engine; a second call changes nothing."""
     if not is_registered(engine):
-        for name in _EVENTS:
-            event.listen(engine.dialect, name, _before_statement)
+        for name, listener in _LISTENERS:
+            event.listen(engine.dialect, name, listener)
 
 
 def unregister(engine: Engine) -> None:
     """Undo :func:`register`."""
-    for name in _EVENTS:
-        event.remove(engine.dialect, name, _before_statement)
+    for name, listener in _LISTENERS:
+        event.remove(engine.dialect, name, listener)
 
 
 def is_registered(engine: Engine) -> bool:
     """Say whether the connections of an engine are followed."""
-    return event.contains(engine.dialect, _EVENTS[0], _before_statement)
-
-
-_EVENTS = ("do_execute", "do_executemany", "do_execute_no_params")
-
-_SAVEPOINTS = {
-    SavepointClause: Activity.open_savepoint,
-    ReleaseSavepointClause: Activity.release_savepoint,
-    RollbackToSavepointClause: Activity.undo_savepoint,
-}
+    return all(event.contains(engine.dialect, name, listener) for name, listener in _LISTENERS)
 
 
 def _before_statement(_cursor: Any, statement: str, *rest: Any) -> None:
@@ -122,6 +118,25 @@ def _before_statement(_cursor: Any, statement: str, *rest: Any) -> None:
         if follow is not None:
             follow(activity, invoked.ident)
 
+
+def _on_error(context: ExceptionContext) -> None:
+    invoked = getattr(context.execution_context, "invoked_statement", None)
+    if context.connection is not None and isinstance(invoked, RollbackToSavepointClause):
+        of(context.connection).intact = False
+
+
+_SAVEPOINTS = {
+    SavepointClause: Activity.open_savepoint,
+    ReleaseSavepointClause: Activity.release_savepoint,
+    RollbackToSavepointClause: Activity.undo_savepoint,
+}
+
+_LISTENERS: tuple[tuple[str, Callable[..., None]], ...] = (
+    ("do_execute", _before_statement),
+    ("do_executemany", _before_statement),
+    ("do_execute_no_params", _before_statement),
+    ("handle_error", _on_error),
+)
 
 _READ = re.compile(
     r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*"
