@@ -1,0 +1,111 @@
+"""``make dropin``: all of SQLAlchemy's ORM tests that pass with its classes pass with ours.
+
+A test that does not pass with our classes is run again with SQLAlchemy's own: where it passes
+then, it diverges, and must be accounted for in divergences.toml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import create_engine
+from sqlalchemy.engine import URL
+
+from tests import servers
+from tests.dropin import suite
+from tests.dropin.judge import Listed, Verdict, judge, stale
+
+LISTED = Path(__file__).parent / "divergences.toml"
+
+LEAST_PASSED = {"sqlite": 11_000, "postgresql": 11_000, "aiosqlite": 100, "asyncpg": 100}
+"""Fewer than that, and the run has not tested what it should."""
+
+RUNS = {
+    "sqlite": {
+        "sqlite": ("sqlite:///:memory:", suite.ORM),
+        "aiosqlite": ("sqlite+aiosqlite:///:memory:", suite.ASYNC),
+    },
+    "postgresql": {"postgresql": ("psycopg", suite.ORM), "asyncpg": ("asyncpg", suite.ASYNC)},
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make dropin", description=__doc__)
+    parser.add_argument("--db", action="append", choices=RUNS, help="default: all")
+    options = parser.parse_args()
+    listed, verdicts, complete = Listed.load(LISTED), [], True
+    for database in options.db or RUNS:
+        try:
+            for name, uri, paths in runs(database):
+                verdicts.append(compare(name, uri, paths, listed))
+        except servers.ServerUnavailable as unavailable:
+            print(f"{database} left out: {unavailable}", file=sys.stderr)
+            complete = complete and "CI" not in os.environ
+    unused = stale(verdicts, listed) if not options.db and complete else set()
+    for test in sorted(unused):
+        print(f"listed, but it passes everywhere: {test}")
+    unexplained = any(verdict.unexplained for verdict in verdicts)
+    return 0 if complete and not unexplained and not unused else 1
+
+
+def runs(database: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    if database == "sqlite":
+        for name, (uri, paths) in RUNS["sqlite"].items():
+            yield name, uri, paths
+        return
+    with servers.postgresql_with_contrib() as server, prepared(server) as url:
+        for name, (driver, paths) in RUNS["postgresql"].items():
+            uri = url.set(drivername=f"postgresql+{driver}")
+            yield name, uri.render_as_string(hide_password=False), paths
+
+
+@contextmanager
+def prepared(server: URL) -> Iterator[URL]:
+    """Give a database of its own with the schemas that SQLAlchemy's tests expect."""
+    name = "sessionwise_dropin"
+    _execute(server, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name}")
+    url = server.set(database=name)
+    _execute(url, "CREATE SCHEMA test_schema", "CREATE SCHEMA test_schema_2")
+    yield url
+    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _execute(url: URL, *statements: str) -> None:
+    sync = url.set(drivername="postgresql+psycopg")
+    engine = create_engine(sync, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def compare(name: str, uri: str, paths: tuple[str, ...], listed: Listed) -> Verdict:
+    """Run with our classes, then with SQLAlchemy's what did not pass, and say what differs."""
+    ours = suite.run(name, uri, paths, ours=True)
+    if len(ours.tests("passed")) < LEAST_PASSED[name] or not ours.created.get("Session"):
+        raise RuntimeError(f"{name}: the run has not tested our sessions, see {ours.log}")
+    rest = ours.by_test.keys() - ours.tests("passed")
+    plain = suite.run(name, uri, paths, ours=False, only=set(rest))
+    verdict = judge(plain.tests("passed") & rest, listed)
+    sessions = ", ".join(f"{number} {class_}" for class_, number in sorted(ours.created.items()))
+    print(f"{name}: {len(ours.tests('passed'))} passed with ours ({sessions} made)")
+    for reason, tests in verdict.by_reason.items():
+        print(f"{name}: {len(tests)} diverge: {reason}")
+    print(f"{name}: {len(verdict.enumerations)} merely enumerate class members")
+    print(f"{name}: {len(verdict.unexplained)} unexplained", flush=True)
+    for test in sorted(verdict.unexplained):
+        print(f"  {test}")
+    return verdict
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted: nothing is judged", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,82 @@
+"""SQLAlchemy's source distribution, and one run of its tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+BUILD = ROOT / "build" / "dropin"
+
+ORM = ("test/orm", "test/ext/asyncio")
+ASYNC = ("test/ext/asyncio",)
+"""With an async driver the rest of the suite is skipped, with a sync one most of these are."""
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What one run found."""
+
+    by_test: dict[str, str]
+    """``passed``, ``failed`` or ``skipped``, by pytest's node id."""
+    created: dict[str, int]
+    """Sessions of ours that were made, by class."""
+    log: Path
+
+    def tests(self, outcome: str) -> set[str]:
+        return {test for test, found in self.by_test.items() if found == outcome}
+
+
+def sources() -> Path:
+    """Return the folder of the source distribution of the SQLAlchemy that is installed."""
+    name = f"sqlalchemy-{version('sqlalchemy')}"
+    folder = BUILD / name
+    if not folder.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        download += ["--no-binary", "sqlalchemy", "--dest", str(BUILD), name.replace("-", "==")]
+        subprocess.run(download, check=True)
+        with tarfile.open(next(BUILD.glob(f"{name}.tar.gz"))) as archive:
+            archive.extractall(BUILD, filter="data")
+    return folder
+
+
+def run(
+    name: str, uri: str, paths: tuple[str, ...], *, ours: bool, only: set[str] | None = None
+) -> Outcomes:
+    """Run SQLAlchemy's tests against a database, with our classes or with its own."""
+    folder, label = sources(), f"{name}-{'ours' if ours else 'plain'}"
+    outcomes, log = BUILD / f"{label}.json", BUILD / f"{label}.log"
+    outcomes.unlink(missing_ok=True)
+    environment = os.environ | {"DROPIN_OUTCOMES": str(outcomes), "PYTHONPATH": str(ROOT)}
+    environment.pop("CI", None)  # what SQLAlchemy's suite does differently there is not for us
+    if ours:
+        environment["DROPIN_OURS"] = "1"
+    if only is not None:
+        chosen = BUILD / f"{label}.only"
+        chosen.write_text("\n".join(sorted(only)))
+        environment["DROPIN_ONLY"] = str(chosen)
+    # -s: the SQLAlchemy that is installed is tested, not the sources beside the tests.
+    command = [sys.executable, "-s", "-m", "pytest", "-p", "tests.dropin.plugin", *paths]
+    command += ["--dburi", uri, "-n", str(os.cpu_count()), "-q", "--maxfail", "100000"]
+    print(f"{label}: running, log in {log.relative_to(ROOT)}", flush=True)
+    started = time.monotonic()
+    with log.open("w") as output:
+        subprocess.run(
+            command, cwd=folder, env=environment, stdout=output, stderr=output, check=False
+        )
+    if not outcomes.exists():
+        raise RuntimeError(f"{label} did not end by itself:\n{log.read_text()[-3000:]}")
+    document = json.loads(outcomes.read_text())
+    found = Outcomes(document["outcomes"], document["created"], log)
+    passed, failed = len(found.tests("passed")), len(found.tests("failed"))
+    seconds = time.monotonic() - started
+    print(f"{label}: {passed} passed, {failed} failed in {seconds:.0f} s", flush=True)
+    return found
