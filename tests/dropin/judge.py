@@ -44,7 +44,7 @@ def function(test: str) -> str:
     'test/orm/test_bind.py::GetBindTest::test_a'
     """
     path, *names = test.partition("[")[0].split("::")
-    return "::".join([path, *(re.sub(r"_\w+\+.*$", "", name) for name in names)])
+    return "::".join([path, *(re.sub(r"_[^_+]+\+.*$", "", name) for name in names)])
 
 
 def judge(diverging: set[str], listed: Listed) -> Verdict:
