@@ -1,0 +1,1 @@
+"""The command ``sessionwise``; ``__main__`` starts it, ``app`` gathers its commands."""

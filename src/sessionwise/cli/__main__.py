@@ -1,0 +1,25 @@
+"""Start the command: ``sessionwise`` and ``python -m sessionwise.cli`` both come here."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    try:
+        from sessionwise.cli.app import app
+    except ModuleNotFoundError as missing:
+        if "--debug" in sys.argv or str(missing.name).partition(".")[0] not in {"typer", "rich"}:
+            raise
+        sys.stderr.write(
+            f"sessionwise: its commands need {missing.name}; run: pip install 'sessionwise[cli]'\n"
+        )
+        sys.exit(2)
+    app(prog_name="sessionwise")
+
+
+if __name__ == "__main__":
+    main()

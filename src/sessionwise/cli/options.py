@@ -1,0 +1,22 @@
+"""Options that commands share, with their help."""
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["Database", "Debug"]
+
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="URL",
+        help=(
+            "The database, as an SQLAlchemy URL, such as postgresql://user@host/name or "
+            "mariadb://user@host/name. By default a temporary SQLite file."
+        ),
+    ),
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error, not only its one line.")
+]
