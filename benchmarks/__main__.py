@@ -21,12 +21,12 @@ def main() -> int:
     results, versions = [], report.library_versions()
     for name in options.db or DATABASES:
         try:
-            with database(name) as engine:
-                with engine.connect() as connection:
+            with database(name) as new_engine:
+                with new_engine().connect() as connection:
                     server = connection.dialect.server_version_info
                 versions[name] = ".".join(map(str, server or ()))
                 for run in CASES.values():
-                    for result in run(name, engine, options.rounds):
+                    for result in run(name, new_engine, options.rounds):
                         results.append(result)
                         print(f"{result.case} on {name}: {result.ratio(result.timings[-1]):.3f}")
         except ServerUnavailable as unavailable:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from tests import servers
 
 DATABASES = {
@@ -18,18 +19,22 @@ DATABASES = {
 
 
 @contextmanager
-def database(name: str) -> Iterator[Engine]:
-    """Give an engine on a database of its own, which is gone at the end."""
-    with server(name) as url:
-        engine = create_engine(url.set(drivername=DATABASES[name]))
-        if name == "sqlite":
-            event.listen(engine, "connect", _without_waiting_for_the_disk)
-        yield engine
-        engine.dispose()
+def database(name: str) -> Iterator[Callable[[], Engine]]:
+    """Give what makes engines on a database of its own, which is gone at the end."""
+    with server(name) as url, ExitStack() as stack:
+
+        def new_engine() -> Engine:
+            engine = create_engine(url.set(drivername=DATABASES[name]))
+            stack.callback(engine.dispose)
+            if name == "sqlite":
+                event.listen(engine, "connect", _without_waiting_for_the_disk)
+            return engine
+
+        yield new_engine
 
 
 @contextmanager
-def server(name: str) -> Iterator[object]:
+def server(name: str) -> Iterator[URL]:
     if name == "sqlite":
         with tempfile.TemporaryDirectory() as directory:
             yield make_url(f"sqlite:///{Path(directory) / 'benchmark.db'}")
@@ -39,6 +44,6 @@ def server(name: str) -> Iterator[object]:
             yield url
 
 
-def _without_waiting_for_the_disk(connection: object, _record: object) -> None:
+def _without_waiting_for_the_disk(connection: Any, _record: object) -> None:
     # As the servers are run for tests: what is measured is the session, not the disk.
-    connection.execute("PRAGMA synchronous = OFF")  # type: ignore[attr-defined]
+    connection.execute("PRAGMA synchronous = OFF")

@@ -143,9 +143,13 @@ def test_identity_token(session: Session) -> None:
     assert "(Seat, (1, 'A'), 'east')" in repr(session.identity_map)
 
 
-@pytest.mark.parametrize("key", [(), (int, (1,)), (1, 2), ("User", (1,)), (1, 2, 3, 4)])
-def test_other_keys_are_not_in_it(session: Session, key: tuple[object, ...]) -> None:
+@pytest.mark.parametrize(
+    "key",
+    [None, 1, "User", (), (int, (1,)), (1, 2), ("User", (1,)), (Seat, 1), (Seat, None), (1,) * 4],
+)
+def test_other_keys_are_not_in_it(session: Session, key: object) -> None:
     assert key not in session.identity_map
+    assert session.identity_map.get(key) is None
 
 
 def test_a_large_map_prints_its_beginning(session: Session) -> None:

@@ -9,7 +9,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import event, insert, select, text
 from sqlalchemy.exc import (
     IntegrityError,
     InvalidRequestError,
@@ -323,6 +323,29 @@ class TestOutsideOfABlock:
                 session.add(User(name="Bob"))
                 raise ZeroDivisionError
         assert db.names() == []
+
+
+def test_a_block_that_cannot_be_reopened_has_ended(db: Database) -> None:
+    """A listener leaves behind what cannot be flushed, where the fresh savepoint opens."""
+
+    def add_a_duplicate(session: Session) -> None:
+        session.add(User(name="Alice"))
+
+    with db.session() as session:
+        session.add(User(name="Alice"))
+        session.flush()
+        sync_session = getattr(session, "sync_session", session)
+        event.listen(sync_session, "after_commit", add_a_duplicate)
+        with pytest.raises(IntegrityError), session.begin_nested():
+            session.add(User(name="Bob"))
+            session.commit()
+        event.remove(sync_session, "after_commit", add_a_duplicate)
+        with pytest.raises(PendingRollbackError):
+            session.commit()
+        session.rollback()
+        session.add(User(name="Carol"))
+        session.commit()
+    assert db.names() == ["Carol"]
 
 
 class TestClose:

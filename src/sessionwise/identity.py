@@ -35,7 +35,8 @@ class IdentityMap(_WeakInstanceDict):
     def __contains__(self, key: Any) -> bool:
         state = self._dict.get(key)
         if state is None:
-            return len(key) == _SHORT_KEY and self._get_short(key, None) is not None
+            short = isinstance(key, tuple) and len(key) == _SHORT_KEY
+            return short and self._get_short(key, None) is not None
         return state.obj() is not None
 
     def __getitem__(self, key: Any) -> Any:
@@ -48,7 +49,8 @@ class IdentityMap(_WeakInstanceDict):
         """Return the object of the key, or ``default`` where the map has none."""
         state = self._dict.get(key)
         if state is None:
-            return self._get_short(key, default) if len(key) == _SHORT_KEY else default
+            short = isinstance(key, tuple) and len(key) == _SHORT_KEY
+            return self._get_short(key, default) if short else default
         found = state.obj()
         return default if found is None else found
 
@@ -56,8 +58,8 @@ class IdentityMap(_WeakInstanceDict):
         class_, primary_key = key
         try:
             identity_key = inspect(class_).identity_key_from_primary_key(primary_key)
-        except (NoInspectionAvailable, AttributeError):
-            return default  # not a mapped class: nothing of it can be in here
+        except (NoInspectionAvailable, AttributeError, TypeError):
+            return default  # not a mapped class, or not a key: nothing of it can be in here
         found = self.get(identity_key)
         return found if isinstance(found, class_) else default
 

@@ -108,7 +108,12 @@ class SavepointBlock(SessionTransaction):
 
     def _open_again(self, parent: SessionTransaction) -> None:
         """Become a new savepoint of ``parent``, and stay the object that the caller holds."""
-        SessionTransaction.__init__(self, self.session, self.origin, parent)
+        try:
+            SessionTransaction.__init__(self, self.session, self.origin, parent)
+        except BaseException:
+            # What a listener has left in the session cannot be flushed: the block stays ended.
+            self._state = SessionTransactionState.CLOSED
+            raise
         self._rollback_exception = None
         self.session._nested_transaction = self
 

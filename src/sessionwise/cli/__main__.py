@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from sessionwise.cli.interrupt import INTERRUPTED
+
 __all__ = ["main"]
 
 
@@ -18,6 +20,8 @@ def main() -> None:
             f"sessionwise: its commands need {missing.name}; run: pip install 'sessionwise[cli]'\n"
         )
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     app(prog_name="sessionwise")
 
 

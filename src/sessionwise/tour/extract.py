@@ -32,8 +32,8 @@ DERIVED = frozenset({"hour", "minute", "time_hour"})
 Row = dict[str, str]
 
 
-def main() -> None:
-    """Write the four files of the extract."""
+def main(target: Path = Path(__file__).parent / "data") -> None:
+    """Write the four files of the extract to a directory."""
     source = _source()
     planes = {row["tailnum"]: row for row in _rows(source / "planes.csv")}
     airports = {row["faa"]: row for row in _rows(source / "airports.csv")}
@@ -47,10 +47,11 @@ def main() -> None:
     ]
     flown = sorted({row["tailnum"] for row in flights})
     visited = sorted({row[end] for row in flights for end in ("origin", "dest")})
-    _write("airlines", _rows(source / "airlines.csv"))
-    _write("airports", [airports[code] for code in visited])
-    _write("planes", [planes[tail] for tail in flown])
-    _write("flights", [_numbered(row, number) for number, row in enumerate(flights, start=1)])
+    numbered = [_numbered(row, number) for number, row in enumerate(flights, start=1)]
+    _write(target / "airlines.csv.gz", _rows(source / "airlines.csv"))
+    _write(target / "airports.csv.gz", [airports[code] for code in visited])
+    _write(target / "planes.csv.gz", [planes[tail] for tail in flown])
+    _write(target / "flights.csv.gz", numbered)
 
 
 def _numbered(row: Row, number: int) -> Row:
@@ -74,13 +75,12 @@ def _zipped_rows(path: Path) -> list[Row]:
         return list(csv.DictReader(io.StringIO(archive.read(name).decode("utf-8"))))
 
 
-def _write(name: str, rows: Sequence[Row]) -> None:
+def _write(path: Path, rows: Sequence[Row]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    target = Path(__file__).parent / "data" / f"{name}.csv.gz"
-    target.write_bytes(gzip.compress(text.getvalue().encode(), 9, mtime=0))
+    path.write_bytes(gzip.compress(text.getvalue().encode(), 9, mtime=0))
 
 
 if __name__ == "__main__":
