@@ -26,7 +26,7 @@ class IdentityMap(_WeakInstanceDict):
 
     ``in``, ``[]`` and ``get`` take the short key as well as SQLAlchemy's three-part key; iteration
     gives SQLAlchemy's. The short key means the identity without a token (see
-    ``identity_token``), and, for a class that inherits, an object of that class only.
+    ``identity_token``), and an object of that class or of one below it.
     """
 
     # Loading and flushing ask the map once per row or object, by its own key: that must cost one
