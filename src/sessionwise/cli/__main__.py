@@ -14,10 +14,11 @@ def main() -> None:
     try:
         from sessionwise.cli.app import app
     except ModuleNotFoundError as missing:
-        if "--debug" in sys.argv or str(missing.name).partition(".")[0] not in {"typer", "rich"}:
+        package = str(missing.name).partition(".")[0]
+        if "--debug" in sys.argv or package not in {"typer", "rich"}:
             raise
         sys.stderr.write(
-            f"sessionwise: its commands need {missing.name}; run: pip install 'sessionwise[cli]'\n"
+            f"sessionwise: its commands need {package}; run: pip install 'sessionwise[cli]'\n"
         )
         sys.exit(2)
     except KeyboardInterrupt:

@@ -51,13 +51,13 @@ def _parsed(text: str) -> sa.URL:
     try:
         url = sa.make_url(text)
     except (ArgumentError, ValueError):
-        # ValueError is about a port that is no number, and shows it: a part of the password
-        # where that holds a / that is not quoted.
+        # ValueError shows a port that is no number, which may be a part of the password: it
+        # is where a password with an @ in it is cut in two.
         url = None
     if url is None or "@" in (url.host or ""):
         raise InputError(
             "--db is not a database URL; write it as postgresql://user:password@host:5432/name "
-            "or sqlite:///file.db, with @ : / in the password as %40 %3A %2F"
+            "or sqlite:///file.db, and an @ in the password as %40"
         )
     return url
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import logging
 import tempfile
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event, orm
+from sqlalchemy.exc import SQLAlchemyError
 
 import sessionwise
 from sessionwise.tour import dataset
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
     from sqlalchemy.orm import Session
 
-__all__ = ["PATIENCE", "Side", "Stage", "open_stage"]
+__all__ = ["Side", "Stage", "open_stage"]
 
 PATIENCE = 5
 """Seconds in which a server must accept a connection."""
@@ -53,8 +54,6 @@ _ORIGINALS = {table: _original_of(table) for table in Base.metadata.sorted_table
 class Side:
     """One of the two that are compared, with an engine of its own: ours mends what it touches."""
 
-    title: str
-    """What it is called on screen."""
     session_class: type[Session]
     """The class of its sessions."""
     engine: Engine
@@ -67,7 +66,7 @@ class Side:
         return self.session_class(self.engine, **taken)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Stage:
     """A database with the tour's tables, and the two sides that play on it."""
 
@@ -77,7 +76,7 @@ class Stage:
     """SQLAlchemy as it is."""
     ours: Side
     """The same with our session."""
-    left_behind: list[str] = field(default_factory=list)
+    left_behind: list[str]
     """Tables that were still there after the stage had been taken down."""
 
     @property
@@ -108,15 +107,17 @@ def open_stage(url: URL | None = None) -> Iterator[Stage]:
         stack.enter_context(_quiet_driver())
         place = stack.enter_context(_place(url))
         engine = stack.enter_context(_engine(place))
-        stage = Stage(
-            engine=engine,
-            plain=Side("plain SQLAlchemy", orm.Session, _new_engine(place)),
-            ours=Side("sessionwise", sessionwise.Session, _new_engine(place)),
-        )
         sa.inspect(engine).get_table_names()  # where this fails, there is nothing to take down
-        stack.callback(_take_down, stage)
+        left_behind: list[str] = []
+        stack.callback(_take_down, engine, left_behind)
+        plain, ours = (stack.enter_context(_engine(place)) for _ in range(2))
         _set_up(engine)
-        yield stage
+        yield Stage(
+            engine=engine,
+            plain=Side(orm.Session, plain),
+            ours=Side(sessionwise.Session, ours),
+            left_behind=left_behind,
+        )
 
 
 def _set_up(engine: Engine) -> None:
@@ -127,18 +128,15 @@ def _set_up(engine: Engine) -> None:
             connection.execute(original.insert(), dataset.stored_rows(table))
 
 
-def _take_down(stage: Stage) -> None:
-    # A session that an exception left half-way may hold locks: its connections go first.
-    stage.plain.engine.dispose()
-    stage.ours.engine.dispose()
+def _take_down(engine: Engine, left_behind: list[str]) -> None:
     try:
         for metadata in _METADATA:
-            metadata.drop_all(stage.engine)
-        names = sa.inspect(stage.engine).get_table_names()
-    except sa.exc.SQLAlchemyError as error:
+            metadata.drop_all(engine)
+        names = sa.inspect(engine).get_table_names()
+    except SQLAlchemyError as error:
         error.add_note(f"tables whose names begin with {PREFIX} may still be there")
         raise
-    stage.left_behind = [name for name in names if name.startswith(PREFIX)]
+    left_behind += [name for name in names if name.startswith(PREFIX)]
 
 
 @contextmanager
@@ -179,20 +177,24 @@ def _is_in_memory(url: URL) -> bool:
 
 @contextmanager
 def _engine(url: URL) -> Iterator[Engine]:
-    engine = _new_engine(url)
+    """Make an engine, and close every connection of it in the end.
+
+    ``dispose()`` leaves alone what a session still holds, and what it holds may be locked.
+    """
+    arguments = _CONNECT_ARGUMENTS.get(url.get_driver_name(), {})
+    asked = {name: value for name, value in arguments.items() if name not in url.query}
+    engine = sa.create_engine(url, connect_args=asked)
+    opened: list[Any] = []
+    event.listen(engine, "connect", lambda connection, _record: opened.append(connection))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _check_foreign_keys)
     try:
         yield engine
     finally:
         engine.dispose()
-
-
-def _new_engine(url: URL) -> Engine:
-    arguments = _CONNECT_ARGUMENTS.get(url.get_driver_name(), {})
-    asked = {name: value for name, value in arguments.items() if name not in url.query}
-    engine = sa.create_engine(url, connect_args=asked)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _check_foreign_keys)
-    return engine
+        for connection in opened:
+            with suppress(engine.dialect.loaded_dbapi.Error):  # it is closed already
+                connection.close()
 
 
 def _check_foreign_keys(connection: Any, _record: Any) -> None:

@@ -24,10 +24,11 @@ def find_by_key(db: Side) -> bool:
 def find_many(db: Side) -> str:
     """Tell which flights are loaded, and send nothing for it."""
     with db.session() as session:
-        day = session.scalars(select(Flight).where(Flight.day == FIRST_DAY)).all()
-        held = session.identity_map
-        found = [number for number in range(1, 1001) if (Flight, (number,)) in held]
-        return f"{len(found)} of {len(day)} flights"
+        query = select(Flight).where(Flight.day == FIRST_DAY)
+        flights = session.scalars(query).all()
+        loaded = session.identity_map
+        found = [n for n in range(1, 1001) if (Flight, (n,)) in loaded]
+        return f"{len(found)} of {len(flights)} flights"
 
 
 def print_it(db: Side) -> str:
