@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sqlalchemy.ext import asyncio as sa_asyncio
 
-from sessionwise import options, savepoint
+from sessionwise import options
 from sessionwise.lifting import AsyncCursor, lift_block
 from sessionwise.session import Session
+from sessionwise.transaction import failed_block
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,7 +52,7 @@ class AsyncSession(sa_asyncio.AsyncSession):
 
     async def rollback(self) -> None:
         """Roll back the transaction; in a savepoint block, the block's savepoint."""
-        with savepoint.handling(self.sync_session, sys.exc_info()[1]):
+        with failed_block.handling(self.sync_session, sys.exc_info()[1]):
             await super().rollback()
 
     # 12 connection

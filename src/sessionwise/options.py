@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
     from sqlalchemy.orm import Query, Session
 
-    from sessionwise.savepoint import FailedBlockMode
+    from sessionwise.transaction.failed_block import FailedBlockMode
 
 __all__ = ["AsyncSessionOptions", "PlainOptions", "SessionOptions", "refuse_for_class"]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from sqlalchemy import event, orm
 
 from sessionwise import connection, identity, options, savepoint
+from sessionwise.transaction.failed_block import install as install_failed_block
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
     from sqlalchemy.orm import SessionTransaction
+
+    from sessionwise.transaction.failed_block import FailedBlockMode
 
 __all__ = ["Session", "sessionmaker"]
 
@@ -37,13 +40,13 @@ class Session(orm.Session):
         self,
         bind: Engine | Connection | None = None,
         *,
-        failed_block: savepoint.FailedBlockMode = "unit",
+        failed_block: FailedBlockMode = "unit",
         **options: Unpack[options.PlainOptions],
     ) -> None:
         super().__init__(bind, **options)
         self._adopted: set[Engine] = set()
         identity.install(self)
-        savepoint.install(self, failed_block)
+        install_failed_block(self, failed_block)
 
     # 10 identity map
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine, RootTransaction
     from sqlalchemy.engine import ExceptionContext
+    from sqlalchemy.orm import SessionTransaction
 
-__all__ = ["Activity", "is_registered", "may_write", "of", "register", "unregister"]
+__all__ = ["Activity", "connections", "is_registered", "may_write", "of", "register", "unregister"]
 
 _ATTRIBUTE = "_sessionwise_activity"
 """Where a connection carries its activity: it is asked for at each statement."""
@@ -84,6 +85,11 @@ def of(connection: Connection) -> Activity:
     if activity is None or not activity.is_of(transaction):
         activity = connection.__dict__[_ATTRIBUTE] = Activity(transaction)
     return activity
+
+
+def connections(transaction: SessionTransaction) -> set[Connection]:
+    """Return the connections that a session's transaction, or savepoint, has used."""
+    return {entry[0] for entry in transaction._connections.values()}
 
 
 def register(engine: Engine) -> None:
