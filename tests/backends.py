@@ -125,10 +125,10 @@ class Database:
     def __post_init__(self) -> None:
         self.engine = self.new_engine()
 
-    def new_engine(self, **options: Any) -> Any:
+    def new_engine(self, url: Any = None, **options: Any) -> Any:
         """Make an engine that no session has seen."""
         create = create_async_engine if self.driver.is_async else create_engine
-        return create(self.url.set(drivername=self.driver.dialect), **options)
+        return create((url or self.url).set(drivername=self.driver.dialect), **options)
 
     @property
     def sync_engine(self) -> Engine:

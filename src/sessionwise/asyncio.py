@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from sqlalchemy.ext import asyncio as sa_asyncio
 
@@ -14,12 +14,15 @@ from sessionwise.session import Session
 from sessionwise.transaction import failed_block
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
-    from sqlalchemy import orm
+    from sqlalchemy import Engine, orm
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from sessionwise.session import HookT
+    from sessionwise.transaction.outcome import Outcome
 
 __all__ = ["AsyncSession", "async_scoped_session", "async_sessionmaker"]
 
@@ -48,6 +51,30 @@ class AsyncSession(sa_asyncio.AsyncSession):
             options.refuse_for_class(sync_class, Session, kw)
         super().__init__(bind, **kw)
 
+    # 0 unit of work
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What has become of the current or last unit of work; None before the first."""
+        return self._ours.outcome
+
+    @property
+    def outcomes(self) -> Mapping[Engine, Outcome]:
+        """The same for each of its databases, by the sync engine."""
+        return self._ours.outcomes
+
+    def on_commit(self, hook: HookT, *, robust: bool = False) -> HookT:
+        """Have a function, async or not, called once the root transaction has committed."""
+        return self._ours.on_commit(hook, robust=robust)
+
+    def on_rollback(self, hook: HookT, *, robust: bool = False) -> HookT:
+        """Have a function, async or not, called once the root transaction has rolled back."""
+        return self._ours.on_rollback(hook, robust=robust)
+
+    @property
+    def _ours(self) -> Session:
+        return cast("Session", self.sync_session)
+
     # 11 savepoint
 
     async def rollback(self) -> None:
@@ -63,8 +90,7 @@ class AsyncSession(sa_asyncio.AsyncSession):
 
         :param bind_arguments: as in ``get_bind``, for a session with several engines.
         """
-        session: Any = self.sync_session
-        async with lift_block(self, session.cursor(**bind_arguments)) as adapted:
+        async with lift_block(self, self._ours.cursor(**bind_arguments)) as adapted:
             yield AsyncCursor(self, adapted)
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine
-
-from sessionwise.dialects import sqlite
 from sessionwise.transaction import activity
 
 if TYPE_CHECKING:
@@ -15,26 +12,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-__all__ = ["adopt", "cursor", "release"]
-
-
-def adopt(engine: Engine) -> None:
-    """Attach to an engine what sessions need of it; once attached, a second call changes nothing.
-
-    Other engines are untouched. :func:`release` takes all of it away again.
-    """
-    if not isinstance(engine, Engine):
-        return  # a stand-in for an engine, in somebody's tests
-    activity.register(engine)
-    if engine.dialect.name == "sqlite":
-        sqlite.register(engine)
-
-
-def release(engine: Engine) -> None:
-    """Undo :func:`adopt`."""
-    activity.unregister(engine)
-    if engine.dialect.name == "sqlite":
-        sqlite.unregister(engine)
+__all__ = ["cursor"]
 
 
 @contextmanager
@@ -50,5 +28,8 @@ def cursor(session: Session, **bind_arguments: Any) -> Iterator[Any]:
     driver_cursor = connection.connection.cursor()
     try:
         yield driver_cursor
+    except connection.dialect.loaded_dbapi.Error as error:
+        activity.note_error(connection, error)
+        raise
     finally:
         driver_cursor.close()

@@ -35,6 +35,7 @@ class _CommonOptions(TypedDict, total=False):
 
 class _OurOptions(TypedDict, total=False):
     failed_block: FailedBlockMode
+    receipts: bool
 
 
 class PlainOptions(_CommonOptions, total=False):

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 from sqlalchemy.engine.util import TransactionalContext
 from sqlalchemy.orm import SessionTransaction
-from sqlalchemy.orm.session import SessionTransactionState
 
-from sessionwise.transaction import failed_block
+from sessionwise.transaction import activity, callbacks, failed_block, internals
 from sessionwise.transaction.callsite import application_frame, describe
 
 if TYPE_CHECKING:
@@ -56,7 +55,12 @@ class SavepointBlock(SessionTransaction):
                 failed_block.remember(self.session, self._entered_at, left_by)
 
     def commit(self, _to_root: bool = False) -> None:
-        """Release the savepoint; in a ``with`` block a fresh one opens for the rest of it."""
+        """Release the savepoint; in a ``with`` block a fresh one opens for the rest of it.
+
+        :raises TransactionDoomedError: where the server has given up what is in it.
+        """
+        for connection in internals.connections(self):
+            activity.check(connection)
         reopening = self._blocks_to_reopen()
         super().commit(_to_root)
         _reopen(reopening)
@@ -66,6 +70,15 @@ class SavepointBlock(SessionTransaction):
         reopening = self._blocks_to_reopen()
         super().rollback(_capture_exception, _to_root)
         _reopen(reopening)
+
+    def close(self, invalidate: bool = False) -> None:
+        """End the savepoint; what was registered in it goes where its work goes."""
+        committed, around = internals.is_in(self, "COMMITTED"), self._parent
+        super().close(invalidate)
+        if committed and around is not None:
+            callbacks.pass_on(self, around)
+        else:
+            callbacks.discard(self)
 
     def _blocks_to_reopen(self) -> list[SavepointBlock]:
         """Return this block and the entered ones inside it, outermost first.
@@ -90,7 +103,7 @@ class SavepointBlock(SessionTransaction):
             SessionTransaction.__init__(self, self.session, self.origin, parent)
         except BaseException:
             # What a listener has left in the session cannot be flushed: the block stays ended.
-            self._state = SessionTransactionState.CLOSED
+            internals.mark_closed(self)
             raise
         self._rollback_exception = None
         self.session._nested_transaction = self
@@ -111,7 +124,7 @@ def commit(session: Session, outside: Callable[[], None]) -> None:
     entered = session._trans_context_manager
     if not isinstance(entered, SavepointBlock):
         return outside()
-    if entered._state is SessionTransactionState.CLOSED:
+    if internals.is_in(entered, "CLOSED"):
         TransactionalContext._trans_ctx_check(session)  # raises: the block has ended
     return entered.commit()
 
@@ -130,7 +143,7 @@ def rollback(session: Session, outside: Callable[[], None]) -> None:
     discarding = failed is not None and failed_block.discards_work(session, inside)
     if inside is None:
         outside()
-    elif inside._state is not SessionTransactionState.CLOSED:
+    elif not internals.is_in(inside, "CLOSED"):
         inside.rollback()
     if failed is not None and discarding:
         failed_block.warn(failed)

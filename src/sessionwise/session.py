@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from sqlalchemy import event, orm
+from sqlalchemy import orm
 
 from sessionwise import connection, identity, options, savepoint
+from sessionwise.transaction import callbacks, unit
 from sessionwise.transaction.failed_block import install as install_failed_block
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from typing import Unpack
 
@@ -17,10 +19,12 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import SessionTransaction
 
     from sessionwise.transaction.failed_block import FailedBlockMode
+    from sessionwise.transaction.outcome import Outcome
 
 __all__ = ["Session", "sessionmaker"]
 
 _S = TypeVar("_S", bound=orm.Session)
+HookT = TypeVar("HookT", bound="Callable[[], object]")
 
 
 class Session(orm.Session):
@@ -32,6 +36,8 @@ class Session(orm.Session):
     :param failed_block: what ``rollback()`` undoes while it handles the exception that a savepoint
       block has undone already: ``"unit"``, the whole unit of work, as in SQLAlchemy, or
       ``"contained"``, nothing more.
+    :param receipts: take a receipt before COMMIT, by which a lost reply to it is resolved
+      (PostgreSQL; one round trip per unit that wrote).
     :param options: SQLAlchemy's options.
     :raises OptionError: where ``failed_block`` is neither of the two.
     """
@@ -41,12 +47,51 @@ class Session(orm.Session):
         bind: Engine | Connection | None = None,
         *,
         failed_block: FailedBlockMode = "unit",
+        receipts: bool = False,
         **options: Unpack[options.PlainOptions],
     ) -> None:
         super().__init__(bind, **options)
-        self._adopted: set[Engine] = set()
         identity.install(self)
         install_failed_block(self, failed_block)
+        unit.install(self, receipts=receipts)
+
+    # 0 unit of work
+
+    def _autobegin_t(self, begin: bool = False) -> SessionTransaction:
+        return unit.begin(super()._autobegin_t(begin))
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What has become of the current or last unit of work; None before the first."""
+        return unit.ledger_of(self).outcome
+
+    @property
+    def outcomes(self) -> Mapping[Engine, Outcome]:
+        """The same for each of its databases."""
+        return dict(unit.ledger_of(self).by_engine)
+
+    def on_commit(self, hook: HookT, *, robust: bool = False) -> HookT:
+        """Have a function called once, after the root transaction has committed.
+
+        What is registered in a savepoint that is rolled back is forgotten.
+
+        :param hook: takes nothing; it may use the session, which begins a new unit.
+        :param robust: only log what it raises; else CommitHookError is raised, after all have run.
+        """
+        callbacks.of(self._boundary()).on_commit.append((hook, robust))
+        return hook
+
+    def on_rollback(self, hook: HookT, *, robust: bool = False) -> HookT:
+        """Have a function called once, after the root transaction has been rolled back or closed.
+
+        The parameters are those of :meth:`on_commit`.
+        """
+        callbacks.of(self._boundary()).on_rollback.append((hook, robust))
+        return hook
+
+    def _boundary(self) -> SessionTransaction:
+        """Return the innermost savepoint, or the root transaction."""
+        return self.get_nested_transaction() or self._autobegin_t()
 
     # 10 identity map
 
@@ -72,31 +117,12 @@ class Session(orm.Session):
 
     # 12 connection
 
-    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
-        """Return the engine or connection for a statement, as in SQLAlchemy."""
-        bind = super().get_bind(*args, **kwargs)
-        self._adopt(bind.engine)
-        return bind
-
-    def _adopt(self, engine: Engine) -> None:
-        if engine not in self._adopted:
-            connection.adopt(engine)
-            self._adopted.add(engine)
-
     def cursor(self, **bind_arguments: Any) -> AbstractContextManager[Any]:
         """Flush, then give the driver's own cursor, in the session's transaction, for a block.
 
         :param bind_arguments: as in ``get_bind``, for a session with several engines.
         """
         return connection.cursor(self, **bind_arguments)
-
-
-@event.listens_for(Session, "after_begin")
-def _adopt_begun(
-    session: Session, transaction: SessionTransaction, connection: Connection
-) -> None:
-    """Adopt the engine of a session whose own ``get_bind`` does not call ours."""
-    session._adopt(connection.engine)
 
 
 class sessionmaker(orm.sessionmaker[_S]):  # noqa: N801 -- SQLAlchemy's name for it

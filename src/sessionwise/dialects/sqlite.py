@@ -10,40 +10,57 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sessionwise.dialects.traits import Doom, Traits
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-__all__ = ["is_registered", "register", "unregister"]
+__all__ = ["SQLite"]
 
 _METHOD = "do_savepoint"
 
 
-def register(engine: Engine) -> None:
-    """Mend the savepoints of one engine; a second call changes nothing.
+class SQLite(Traits):
+    """SQLite by the standard library's driver and aiosqlite."""
 
-    The engine's own dialect object gets a ``do_savepoint`` that comes before its class's: the
-    "savepoint" event would make every statement of the engine slower, and an event that comes
-    later would write the BEGIN into the log after the savepoint.
-    """
-    if is_registered(engine):
-        return
-    do_savepoint = engine.dialect.do_savepoint
+    def adopt(self, engine: Engine) -> None:
+        """Mend the savepoints of one engine; a second call changes nothing.
 
-    def begin_and_do_savepoint(connection: Connection, name: str) -> None:
-        _begin(connection)
-        do_savepoint(connection, name)
+        The engine's own dialect object gets a ``do_savepoint`` that comes before its class's: the
+        "savepoint" event would make every statement of the engine slower, and an event that comes
+        later would write the BEGIN into the log after the savepoint.
+        """
+        if _METHOD in engine.dialect.__dict__:
+            return
+        do_savepoint = engine.dialect.do_savepoint
 
-    engine.dialect.__dict__[_METHOD] = begin_and_do_savepoint
+        def begin_and_do_savepoint(connection: Connection, name: str) -> None:
+            _begin(connection)
+            do_savepoint(connection, name)
+
+        engine.dialect.__dict__[_METHOD] = begin_and_do_savepoint
+
+    def release(self, engine: Engine) -> None:
+        """Undo :meth:`adopt`."""
+        engine.dialect.__dict__.pop(_METHOD, None)
+
+    def doom(self, error: BaseException, driver_connection: Any, *, begun: bool) -> Doom | None:
+        """BUSY_SNAPSHOT leaves a transaction that cannot write; some errors end it altogether.
+
+        Source: https://www.sqlite.org/lang_transaction.html, "Response To Errors Within A
+        Transaction".
+        """
+        ended = begun and not driver_connection.in_transaction
+        return Doom.TRANSACTION if ended or _name(error) == "SQLITE_BUSY_SNAPSHOT" else None
+
+    def is_transient(self, error: BaseException) -> bool:
+        """Somebody else writes, or has written since this transaction began to read."""
+        return (_name(error) or "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
-def unregister(engine: Engine) -> None:
-    """Undo :func:`register`."""
-    del engine.dialect.__dict__[_METHOD]
-
-
-def is_registered(engine: Engine) -> bool:
-    """Say whether the savepoints of an engine are mended."""
-    return _METHOD in engine.dialect.__dict__
+def _name(error: BaseException) -> str | None:
+    name: str | None = getattr(error, "sqlite_errorname", None)
+    return name
 
 
 def _begin(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""What has been sent on a connection since its transaction began: statements, and live writes.
+"""What has been sent on a connection since its transaction began, and whether it can be stored.
 
 A write is live until the savepoint it was made in is rolled back. This is the one place that knows
 it whatever the road a statement took: a flush, ``session.execute``, ``session.connection()``.
@@ -10,6 +10,7 @@ It listens by SQLAlchemy's ``DialectEvents``: on a 110 µs ``get`` they cost 0.7
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -21,23 +22,44 @@ from sqlalchemy.sql.expression import (
     SavepointClause,
 )
 
+from sessionwise import dialects
+from sessionwise.dialects.traits import Doom
+from sessionwise.errors import SessionwiseError, TransactionDoomedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import Connection, Engine, RootTransaction
     from sqlalchemy.engine import ExceptionContext
-    from sqlalchemy.orm import SessionTransaction
 
-__all__ = ["Activity", "connections", "is_registered", "may_write", "of", "register", "unregister"]
+__all__ = [
+    "Activity",
+    "autocommits",
+    "check",
+    "is_registered",
+    "may_write",
+    "note_error",
+    "of",
+    "register",
+    "unregister",
+]
 
 _ATTRIBUTE = "_sessionwise_activity"
 """Where a connection carries its activity: it is asked for at each statement."""
 
 
-class Activity:
-    """What one connection has done in one transaction."""
+@dataclass(slots=True)
+class _Mark:
+    """A savepoint, and how things stood when it was opened."""
 
-    __slots__ = ("_marks", "_root", "intact", "statements", "writes")
+    name: str
+    writes: int
+
+
+class Activity:
+    """What one connection has done in one transaction, and whether that can still be stored."""
+
+    __slots__ = ("_marks", "_root", "doom", "doomed_by", "statements", "writes")
 
     def __init__(self, transaction: RootTransaction | None) -> None:
         self._root = None if transaction is None else ref(transaction)
@@ -45,22 +67,34 @@ class Activity:
         """Statements sent, reads included."""
         self.writes = 0
         """Statements sent that may have changed data and are not undone."""
-        self.intact = True
-        """False once a savepoint could not be rolled back: the server has ended more than that."""
-        self._marks: list[tuple[str, int]] = []
+        self.doom: Doom | None = None
+        """How much of the transaction the server has given up."""
+        self.doomed_by: BaseException | None = None
+        """The first error that doomed it."""
+        self._marks: list[_Mark] = []
 
     def is_of(self, transaction: RootTransaction | None) -> bool:
         """Say whether this is the activity of that transaction."""
         return self._root is not None and self._root() is transaction
 
     @property
+    def intact(self) -> bool:
+        """Whether the transaction is what it was, all but what savepoints have undone."""
+        return self.doom is not Doom.TRANSACTION
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a transaction in the database, as far as its drivers begin one late."""
+        return bool(self.writes or self._marks)
+
+    @property
     def writes_in_savepoint(self) -> int:
         """Live writes since the innermost savepoint, or since the beginning without one."""
-        return self.writes - (self._marks[-1][1] if self._marks else 0)
+        return self.writes - (self._marks[-1].writes if self._marks else 0)
 
     def open_savepoint(self, name: str) -> None:
         """Note that a savepoint begins here."""
-        self._marks.append((name, self.writes))
+        self._marks.append(_Mark(name, self.writes))
 
     def release_savepoint(self, name: str) -> None:
         """Note that a savepoint, and those inside it, have been released: their writes live on."""
@@ -69,12 +103,21 @@ class Activity:
     def undo_savepoint(self, name: str) -> None:
         """Note that a savepoint is rolled back; SQLAlchemy does not use it any further."""
         self.writes = self._end_savepoint(name)
+        if self.doom is Doom.SAVEPOINT:
+            self.doom = self.doomed_by = None
+
+    def note_error(self, doom: Doom, error: BaseException) -> None:
+        """Note that an error has doomed the savepoint or the transaction; the first one counts."""
+        if self.doom is None:
+            self.doomed_by = error
+        if self.doom is not Doom.TRANSACTION:
+            self.doom = doom
 
     def _end_savepoint(self, name: str) -> int:
         while self._marks:
-            ended, writes_before = self._marks.pop()
-            if ended == name:
-                return writes_before
+            mark = self._marks.pop()
+            if mark.name == name:
+                return mark.writes
         return self.writes
 
 
@@ -85,11 +128,6 @@ def of(connection: Connection) -> Activity:
     if activity is None or not activity.is_of(transaction):
         activity = connection.__dict__[_ATTRIBUTE] = Activity(transaction)
     return activity
-
-
-def connections(transaction: SessionTransaction) -> set[Connection]:
-    """Return the connections that a session's transaction, or savepoint, has used."""
-    return {entry[0] for entry in transaction._connections.values()}
 
 
 def register(engine: Engine) -> None:
@@ -110,25 +148,70 @@ def is_registered(engine: Engine) -> bool:
     return all(event.contains(engine.dialect, name, listener) for name, listener in _LISTENERS)
 
 
+def check(connection: Connection) -> None:
+    """Raise TransactionDoomedError where the server has given the transaction up."""
+    activity = of(connection)
+    if activity.doom is None and not _is_aborted(connection):
+        return
+    raise TransactionDoomedError.because_of(activity.doomed_by) from activity.doomed_by
+
+
+def _is_aborted(connection: Connection) -> bool:
+    """Ask the driver: an error of a raw cursor passes SQLAlchemy by."""
+    traits = dialects.of(connection.dialect)
+    return (
+        traits.looks_at_status
+        and not connection.invalidated
+        and traits.is_aborted(connection.connection.driver_connection)
+    )
+
+
+def note_error(connection: Connection, error: BaseException) -> None:
+    """Note a driver's error, where it dooms what it happened in."""
+    if connection.invalidated or autocommits(connection):
+        return
+    activity = of(connection)
+    driver = connection.connection.driver_connection
+    doom = dialects.of(connection.dialect).doom(error, driver, begun=activity.has_begun)
+    if doom is not None:
+        activity.note_error(doom, error)
+
+
+def autocommits(connection: Connection) -> bool:
+    """Say whether each statement on the connection is a transaction of its own."""
+    return connection._is_autocommit_isolation()
+
+
 def _before_statement(_cursor: Any, statement: str, *rest: Any) -> None:
     context = rest[-1]  # parameters come before it where there are any
-    activity = of(context.root_connection)
+    connection = context.root_connection
+    activity = of(connection)
     activity.statements += 1
     if context.isinsert or context.isupdate or context.isdelete or context.isddl:
+        check(connection)
         activity.writes += 1
     elif context.compiled is None or context.is_text:
+        check(connection)
         activity.writes += may_write(statement)
     else:
         invoked = context.invoked_statement
+        if type(invoked) is not RollbackToSavepointClause:
+            check(connection)
         follow = _SAVEPOINTS.get(type(invoked))
         if follow is not None:
             follow(activity, invoked.ident)
 
 
 def _on_error(context: ExceptionContext) -> None:
+    connection, error = context.connection, context.original_exception
+    if connection is None or isinstance(error, SessionwiseError):
+        return
     invoked = getattr(context.execution_context, "invoked_statement", None)
-    if context.connection is not None and isinstance(invoked, RollbackToSavepointClause):
-        of(context.connection).intact = False
+    if isinstance(invoked, RollbackToSavepointClause):
+        # What cannot be rolled back to is gone, and so is all around it.
+        of(connection).note_error(Doom.TRANSACTION, error)
+    elif context.sqlalchemy_exception is not None:
+        note_error(connection, error)
 
 
 _SAVEPOINTS = {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from weakref import ref as weakref
 
 from sessionwise.errors import OptionError, OuterRollbackWarning
-from sessionwise.transaction import activity
+from sessionwise.transaction import activity, internals
 from sessionwise.transaction.callsite import application_frame, describe
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _is_intact(connection: Connection) -> bool:
 
 def _connections(session: Session) -> set[Connection]:
     root = session.get_transaction()
-    return set() if root is None else activity.connections(root)
+    return set() if root is None else internals.connections(root)
 
 
 def _statements(session: Session) -> int:
@@ -155,7 +155,7 @@ def discards_work(session: Session, inside: SessionTransaction | None) -> bool:
         return True
     if inside is None:
         return any(activity.of(connection).writes for connection in _connections(session))
-    touched = activity.connections(inside)
+    touched = internals.connections(inside)
     return any(activity.of(connection).writes_in_savepoint for connection in touched)
 
 

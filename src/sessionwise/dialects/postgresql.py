@@ -1,0 +1,80 @@
+"""PostgreSQL: an error aborts the transaction, and a transaction has a name to ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sessionwise.dialects.traits import Doom, Receipt, Resolution, Traits, sqlstate
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["PostgreSQL"]
+
+_IN_ERROR = 3
+"""libpq's ``PQTRANS_INERROR``; psycopg and psycopg2 both give the number."""
+
+_SERVER = """
+SELECT system_identifier::text, (SELECT timeline_id FROM pg_control_checkpoint()),
+       pg_is_in_recovery()
+  FROM pg_control_system()
+"""
+_ASSIGNED = "SELECT pg_current_xact_id_if_assigned()::text"
+_STATUS = "SELECT pg_xact_status(CAST('{}' AS xid8))"
+
+_RESOLUTIONS = {
+    "committed": Resolution.COMMITTED,
+    "aborted": Resolution.ROLLED_BACK,
+    "in progress": Resolution.IN_PROGRESS,
+}
+
+
+def _is_of_server(error: BaseException) -> bool:
+    """Say whether asyncpg was told of an error, or found it itself before it sent anything."""
+    told = error.__cause__ or error
+    return sqlstate(told) is not None and getattr(told, "severity", None) is not None
+
+
+class PostgreSQL(Traits):
+    """PostgreSQL by psycopg, psycopg2 and asyncpg."""
+
+    looks_at_status = True
+
+    def is_aborted(self, driver_connection: Any) -> bool:
+        """Look at what libpq knows; asyncpg does not tell, its errors do."""
+        info = getattr(driver_connection, "info", None)
+        return info is not None and info.transaction_status == _IN_ERROR
+
+    def doom(self, error: BaseException, driver_connection: Any, *, begun: bool) -> Doom | None:
+        """Any error that the server reports aborts what is since the innermost savepoint."""
+        if hasattr(driver_connection, "info"):
+            return Doom.SAVEPOINT if self.is_aborted(driver_connection) else None
+        in_transaction = getattr(driver_connection, "is_in_transaction", None)
+        if in_transaction is not None and not in_transaction():
+            return None
+        return Doom.SAVEPOINT if _is_of_server(error) else None
+
+    def take_receipt(self, connection: Connection) -> Receipt | None:
+        """Take the transaction's id: a round trip, and another the first time on a connection."""
+        transaction = connection.exec_driver_sql(_ASSIGNED).scalar()
+        return None if transaction is None else Receipt(transaction, self._server(connection))
+
+    def resolve(self, connection: Connection, receipt: Receipt) -> Resolution:
+        """Ask for the status; another server, another history of it, or a standby cannot say."""
+        *server, is_standby = connection.exec_driver_sql(_SERVER).one()
+        if is_standby or tuple(server) != receipt.server:
+            return Resolution.UNKNOWN
+        status = connection.exec_driver_sql(_STATUS.format(int(receipt.transaction))).scalar()
+        return _RESOLUTIONS.get(status or "", Resolution.UNKNOWN)
+
+    def _server(self, connection: Connection) -> tuple[Any, ...]:
+        known: tuple[Any, ...] | None = connection.info.get("sessionwise_server")
+        if known is None:
+            *server, _is_standby = connection.exec_driver_sql(_SERVER).one()
+            known = connection.info["sessionwise_server"] = tuple(server)
+        return known
+
+    def set_statement_timeout(self, connection: Connection, seconds: float) -> None:
+        """Set ``statement_timeout`` for this transaction only."""
+        milliseconds = max(1, int(seconds * 1000))
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")

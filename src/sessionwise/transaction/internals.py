@@ -1,0 +1,47 @@
+"""What SQLAlchemy's session transactions keep to themselves: all of it is read here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.orm.session import SessionTransactionState
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import SessionTransaction
+
+__all__ = ["connections", "entries", "has_bind", "is_in", "mark_closed", "replace_entry"]
+
+Entry = tuple["Connection", Any, bool, bool]
+"""A connection, its transaction, whether it is to be committed, whether it is to be closed."""
+
+
+def entries(transaction: SessionTransaction) -> set[Entry]:
+    """Return what a transaction, or savepoint, has in each database."""
+    return set(transaction._connections.values())
+
+
+def connections(transaction: SessionTransaction) -> set[Connection]:
+    """Return the connections that a transaction, or savepoint, has used."""
+    return {entry[0] for entry in transaction._connections.values()}
+
+
+def has_bind(transaction: SessionTransaction, bind: Any) -> bool:
+    """Say whether a transaction has a connection for an engine or connection."""
+    return bind in transaction._connections
+
+
+def replace_entry(transaction: SessionTransaction, entry: Entry) -> None:
+    """Change what a transaction has in the database of ``entry``."""
+    connection = entry[0]
+    transaction._connections[connection] = transaction._connections[connection.engine] = entry
+
+
+def is_in(transaction: SessionTransaction, state: str) -> bool:
+    """Say whether a transaction is CLOSED, COMMITTED or PREPARED."""
+    return transaction._state is SessionTransactionState[state]
+
+
+def mark_closed(transaction: SessionTransaction) -> None:
+    """Make a transaction that could not begin one that has ended."""
+    transaction._state = SessionTransactionState.CLOSED

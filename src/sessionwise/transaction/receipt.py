@@ -1,0 +1,82 @@
+"""Receipts: taken before COMMIT, and shown to the server where the reply to COMMIT was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.util import await_
+
+from sessionwise import dialects
+from sessionwise.dialects.traits import Receipt, Resolution
+from sessionwise.transaction import activity
+from sessionwise.transaction.outcome import Outcome
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+__all__ = ["resolve", "take"]
+
+SECONDS_TO_RESOLVE = 10.0
+"""How long a server that does not answer, or still runs the transaction, is asked."""
+
+_PAUSE = 0.1
+
+_OUTCOMES = {
+    Resolution.COMMITTED: Outcome.COMMITTED,
+    Resolution.ROLLED_BACK: Outcome.ROLLED_BACK,
+}
+_WHY = {
+    Resolution.IN_PROGRESS: "the server still runs the transaction",
+    Resolution.UNKNOWN: "the server that answers now is not the one that had the transaction",
+}
+
+
+def take(connection: Connection) -> Receipt | None:
+    """Take a receipt for what a connection has written; a unit that only read sends nothing."""
+    if not activity.of(connection).writes:
+        return None
+    return dialects.of(connection.dialect).take_receipt(connection)
+
+
+def resolve(engine: Engine, taken: Receipt | None) -> tuple[Outcome, str]:
+    """Find out how a transaction has ended, on a new connection.
+
+    :returns: COMMITTED, ROLLED_BACK or UNKNOWN, and for the last one why.
+    """
+    if taken is None:
+        return Outcome.UNKNOWN, "no receipt was taken (receipts=True takes one, on PostgreSQL)"
+    deadline = time.monotonic() + SECONDS_TO_RESOLVE
+    while True:
+        try:
+            resolution = _ask(engine, taken)
+        except (SQLAlchemyError, OSError, engine.dialect.loaded_dbapi.Error) as error:
+            # It may be restarting, or a pooler may not have noticed yet.
+            resolution, why = Resolution.IN_PROGRESS, f"no answer ({type(error).__name__})"
+        else:
+            why = _WHY.get(resolution, "")
+        if resolution in _OUTCOMES:
+            return _OUTCOMES[resolution], ""
+        if resolution is Resolution.UNKNOWN or time.monotonic() > deadline:
+            return Outcome.UNKNOWN, why
+        _pause(engine)
+
+
+def _ask(engine: Engine, taken: Receipt) -> Resolution:
+    # A pool of its own: in the engine's the lost connection still has its place, perhaps the only.
+    pool = engine.pool.recreate()
+    try:
+        with Connection(engine, pool.connect()) as connection:
+            return dialects.of(engine.dialect).resolve(connection, taken)
+    finally:
+        pool.dispose()
+
+
+def _pause(engine: Engine) -> None:
+    if engine.dialect.is_async:
+        await_(asyncio.sleep(_PAUSE))
+    else:
+        time.sleep(_PAUSE)
