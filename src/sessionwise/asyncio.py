@@ -73,6 +73,7 @@ class AsyncSession(sa_asyncio.AsyncSession):
 
     @property
     def _ours(self) -> Session:
+        """The sync session, as a session of ours."""
         return cast("Session", self.sync_session)
 
     # 11 savepoint

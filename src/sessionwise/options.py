@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sessionwise.transaction.failed_block import FailedBlockMode
 
-__all__ = ["AsyncSessionOptions", "PlainOptions", "SessionOptions", "refuse_for_class"]
+__all__ = ["NAMES", "AsyncSessionOptions", "PlainOptions", "SessionOptions", "refuse_for_class"]
 
 
 class _CommonOptions(TypedDict, total=False):
@@ -64,3 +64,7 @@ def refuse_for_class(class_: type, ours: type, options: Collection[str]) -> None
     foreign = OURS.intersection(options)
     if foreign and not issubclass(class_, ours):
         raise OptionError.for_class(class_, foreign)
+
+
+NAMES = frozenset(SessionOptions.__optional_keys__) - {"binds"}
+"""What ``Database`` passes to its sessions; what else it is given is for the engine."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import event
+
 from sessionwise.dialects.traits import Doom, Traits
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import URL, Connection, Engine
 
 __all__ = ["MySQL"]
 
@@ -18,9 +20,29 @@ _ENDING_THE_TRANSACTION = frozenset({_DEADLOCK, 1180, 1047})
 
 _SERVER_STATUS_IN_TRANS = 1
 
+_TIMEOUT = "sessionwise_timeout"
+"""Where a pooled connection notes which timeout has been set on it."""
+
 
 class MySQL(Traits):
     """MariaDB and MySQL by PyMySQL and aiomysql."""
+
+    def engine_options(self, url: URL) -> dict[str, Any]:
+        """READ COMMITTED, as on PostgreSQL: a refresh sees what others have committed."""
+        return {"isolation_level": "READ COMMITTED", "pool_pre_ping": True}
+
+    def configure(self, engine: Engine) -> None:
+        """Take back a timeout that the last unit on a connection has set."""
+        event.listen(engine, "checkout", _take_back_timeout)
+
+    def begin(self, connection: Connection, *, read_only: bool) -> None:
+        """Let the server refuse what a unit that only reads would write."""
+        if read_only:
+            connection.exec_driver_sql("START TRANSACTION READ ONLY")
+
+    def is_writable(self, connection: Connection) -> bool:
+        """Ask for the configuration: that of a replica says no."""
+        return not connection.exec_driver_sql("SELECT @@read_only").scalar()
 
     def doom(self, error: BaseException, driver_connection: Any, *, begun: bool) -> Doom | None:
         """1205 ends the statement only, unless ``innodb_rollback_on_timeout`` is on."""
@@ -36,11 +58,20 @@ class MySQL(Traits):
         return _code(error) in {_DEADLOCK, _LOCK_WAIT_TIMEOUT, 1020} or super().is_transient(error)
 
     def set_statement_timeout(self, connection: Connection, seconds: float) -> None:
-        """Set the time for this connection; the pool gets it back as it was, see ``unset``."""
+        """Set it for the connection: there is none for a transaction."""
+        name, value = "max_execution_time", f"{max(1, int(seconds * 1000))}"
         if connection.dialect.is_mariadb:  # type: ignore[attr-defined]
-            connection.exec_driver_sql(f"SET max_statement_time = {seconds:.3f}")
-        else:
-            connection.exec_driver_sql(f"SET max_execution_time = {max(1, int(seconds * 1000))}")
+            name, value = "max_statement_time", f"{seconds:.3f}"
+        connection.exec_driver_sql(f"SET {name} = {value}")
+        connection.info[_TIMEOUT] = name
+
+
+def _take_back_timeout(driver_connection: Any, record: Any, _proxy: Any) -> None:
+    name = record.info.pop(_TIMEOUT, None)
+    if name is not None:
+        cursor = driver_connection.cursor()
+        cursor.execute(f"SET {name} = DEFAULT")
+        cursor.close()
 
 
 def _code(error: BaseException) -> int | None:

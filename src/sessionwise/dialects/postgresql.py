@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sessionwise.dialects.traits import Doom, Receipt, Resolution, Traits, sqlstate
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import URL, Connection
 
 __all__ = ["PostgreSQL"]
 
@@ -29,6 +29,11 @@ _RESOLUTIONS = {
 }
 
 
+def _application_name(driver: str) -> dict[str, Any]:
+    name = {"application_name": "sessionwise"}
+    return {"server_settings": name} if driver == "asyncpg" else name
+
+
 def _is_of_server(error: BaseException) -> bool:
     """Say whether asyncpg was told of an error, or found it itself before it sent anything."""
     told = error.__cause__ or error
@@ -39,6 +44,22 @@ class PostgreSQL(Traits):
     """PostgreSQL by psycopg, psycopg2 and asyncpg."""
 
     looks_at_status = True
+
+    def engine_options(self, url: URL) -> dict[str, Any]:
+        """Name the application, and see that a pooled connection still lives."""
+        options: dict[str, Any] = {"pool_pre_ping": True}
+        if "application_name" not in url.query:
+            options["connect_args"] = _application_name(url.get_driver_name())
+        return options
+
+    def begin(self, connection: Connection, *, read_only: bool) -> None:
+        """Let the server refuse what a unit that only reads would write."""
+        if read_only:
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+
+    def is_writable(self, connection: Connection) -> bool:
+        """Ask what a transaction may do: on a standby, and where it is so configured, read."""
+        return connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "off"
 
     def is_aborted(self, driver_connection: Any) -> bool:
         """Look at what libpq knows; asyncpg does not tell, its errors do."""

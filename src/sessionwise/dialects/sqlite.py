@@ -10,18 +10,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
+
 from sessionwise.dialects.traits import Doom, Traits
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import URL, Connection, Engine
 
 __all__ = ["SQLite"]
 
 _METHOD = "do_savepoint"
 
+_SECONDS_TO_WAIT = 30
+"""How long a writer waits for another one to end."""
+
 
 class SQLite(Traits):
     """SQLite by the standard library's driver and aiosqlite."""
+
+    def engine_options(self, url: URL) -> dict[str, Any]:
+        """Have the first write begin a transaction that can write, and wait for its turn."""
+        return {"connect_args": {"isolation_level": "IMMEDIATE", "timeout": _SECONDS_TO_WAIT}}
+
+    def configure(self, engine: Engine) -> None:
+        """Check foreign keys; readers and the writer of a file do not wait for one another."""
+        event.listen(engine, "connect", _on_connect)
+
+    def begin(self, connection: Connection, *, read_only: bool) -> None:
+        """Begin as a writer, so that what is read is still true when it is written."""
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    def is_writable(self, connection: Connection) -> bool:
+        """Begin to write, and do not."""
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except DBAPIError as error:
+            if error.orig is None or "READONLY" not in (_name(error.orig) or ""):
+                raise
+            return False
+        connection.rollback()
+        return True
 
     def adopt(self, engine: Engine) -> None:
         """Mend the savepoints of one engine; a second call changes nothing.
@@ -56,6 +85,13 @@ class SQLite(Traits):
     def is_transient(self, error: BaseException) -> bool:
         """Somebody else writes, or has written since this transaction began to read."""
         return (_name(error) or "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+def _on_connect(driver_connection: Any, _record: Any) -> None:
+    cursor = driver_connection.cursor()
+    for pragma in ("foreign_keys = ON", "journal_mode = WAL", "synchronous = NORMAL"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
 
 
 def _name(error: BaseException) -> str | None:

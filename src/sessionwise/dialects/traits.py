@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select
+
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import URL, Connection, Engine
 
 __all__ = ["Doom", "Receipt", "Resolution", "Traits", "sqlstate"]
 
@@ -46,6 +48,21 @@ class Traits:
 
     looks_at_status = False
     """Whether ``is_aborted`` says something: it is asked before each statement."""
+
+    def engine_options(self, url: URL) -> dict[str, Any]:
+        """Return what ``Database`` passes to ``create_engine``, where it is not told otherwise."""
+        return {}
+
+    def configure(self, engine: Engine) -> None:
+        """Set up an engine of ``Database``'s own."""
+
+    def begin(self, connection: Connection, *, read_only: bool) -> None:
+        """Begin a unit of ``Database``'s own, where the driver does not do it rightly."""
+
+    def is_writable(self, connection: Connection) -> bool:
+        """Ask whether the database can be written, and change nothing."""
+        connection.execute(select(1))
+        return True
 
     def adopt(self, engine: Engine) -> None:
         """Attach to an engine what this database needs; a second call changes nothing."""

@@ -25,6 +25,7 @@ from sqlalchemy.sql.expression import (
 from sessionwise import dialects
 from sessionwise.dialects.traits import Doom
 from sessionwise.errors import SessionwiseError, TransactionDoomedError
+from sessionwise.transaction import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,7 +150,8 @@ def is_registered(engine: Engine) -> bool:
 
 
 def check(connection: Connection) -> None:
-    """Raise TransactionDoomedError where the server has given the transaction up."""
+    """Raise where nothing more is to be sent: the transaction is doomed, or its time is up."""
+    deadline.check(connection)
     activity = of(connection)
     if activity.doom is None and not _is_aborted(connection):
         return

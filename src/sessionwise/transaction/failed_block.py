@@ -131,7 +131,7 @@ def is_contained(session: Session, failed: FailedBlock) -> bool:
         _memory(session).mode == "contained"
         and _is_handling(session, failed)
         and _statements(session) == failed.statements
-        and all(_is_intact(connection) for connection in _connections(session))
+        and all(_is_intact(connection) for connection in internals.connections_of(session))
     )
 
 
@@ -140,13 +140,10 @@ def _is_intact(connection: Connection) -> bool:
     return not connection.invalidated and activity.of(connection).intact
 
 
-def _connections(session: Session) -> set[Connection]:
-    root = session.get_transaction()
-    return set() if root is None else internals.connections(root)
-
-
 def _statements(session: Session) -> int:
-    return sum(activity.of(connection).statements for connection in _connections(session))
+    return sum(
+        activity.of(connection).statements for connection in internals.connections_of(session)
+    )
 
 
 def discards_work(session: Session, inside: SessionTransaction | None) -> bool:
@@ -154,7 +151,9 @@ def discards_work(session: Session, inside: SessionTransaction | None) -> bool:
     if session.new or session.dirty or session.deleted:
         return True
     if inside is None:
-        return any(activity.of(connection).writes for connection in _connections(session))
+        return any(
+            activity.of(connection).writes for connection in internals.connections_of(session)
+        )
     touched = internals.connections(inside)
     return any(activity.of(connection).writes_in_savepoint for connection in touched)
 

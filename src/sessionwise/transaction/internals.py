@@ -8,9 +8,17 @@ from sqlalchemy.orm.session import SessionTransactionState
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-    from sqlalchemy.orm import SessionTransaction
+    from sqlalchemy.orm import Session, SessionTransaction
 
-__all__ = ["connections", "entries", "has_bind", "is_in", "mark_closed", "replace_entry"]
+__all__ = [
+    "connections",
+    "connections_of",
+    "entries",
+    "has_bind",
+    "is_in",
+    "mark_closed",
+    "replace_entry",
+]
 
 Entry = tuple["Connection", Any, bool, bool]
 """A connection, its transaction, whether it is to be committed, whether it is to be closed."""
@@ -24,6 +32,12 @@ def entries(transaction: SessionTransaction) -> set[Entry]:
 def connections(transaction: SessionTransaction) -> set[Connection]:
     """Return the connections that a transaction, or savepoint, has used."""
     return {entry[0] for entry in transaction._connections.values()}
+
+
+def connections_of(session: Session) -> set[Connection]:
+    """Return the connections of a session's unit of work."""
+    root = session.get_transaction()
+    return set() if root is None else connections(root)
 
 
 def has_bind(transaction: SessionTransaction, bind: Any) -> bool:
