@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine, insert, select, text
 from sqlalchemy.orm import Session as PlainSession
 
-from sessionwise import Session
+from sessionwise import LateIsolationError, LockTimeoutError, Session, UnsupportedError
 from sessionwise.transaction import activity, adoption
 from tests.backends import Database, on
 from tests.model import User
@@ -213,3 +213,37 @@ def test_adopting_twice_attaches_once() -> None:
 )
 def test_what_may_write(statement: str, writes: bool) -> None:
     assert activity.may_write(statement) is writes
+
+
+class TestIsolation:
+    @on("postgresql", "mariadb")
+    def test_at_the_beginning(self, db: Database) -> None:
+        with db.session() as session:
+            session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+            session.scalars(select(User)).all()
+
+    def test_too_late_is_an_error(self, db: Database) -> None:
+        with db.session() as session:
+            session.scalars(select(User)).all()
+            with pytest.raises(LateIsolationError, match="isolation_level='SERIALIZABLE'"):
+                session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+            session.rollback()
+            session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+
+
+class TestAdvisoryLock:
+    @on("postgresql", "mariadb")
+    @pytest.mark.parametrize("key", [42, -1, "a name", "ein ganz langer Name " * 10, "ключ"])
+    def test_excludes_others_until_the_end(self, db: Database, key: Any) -> None:
+        with db.session() as first, db.session() as second:
+            first.advisory_lock(key)
+            with pytest.raises(LockTimeoutError, match=r"0\.1 s"):
+                second.advisory_lock(key, timeout=0.1)
+            second.advisory_lock(f"not {key}", timeout=0)
+            first.commit()
+            second.advisory_lock(key, timeout=5)
+
+    @on("sqlite")
+    def test_not_on_sqlite(self, db: Database) -> None:
+        with db.session() as session, pytest.raises(UnsupportedError, match="sqlite has no"):
+            session.advisory_lock("key")

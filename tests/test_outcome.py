@@ -178,17 +178,19 @@ class TestLostCommitWithReceipt:
         assert session.outcome is Outcome.UNKNOWN
 
     def test_one_statement_per_unit_that_wrote(self, db: Database) -> None:
-        with db.session(receipts=True) as session:
+        engine = db.new_engine(pool_size=1)
+        with db.session(engine, receipts=True) as session:
             session.add(User(name="Alice"))
             session.commit()  # asks once which server this is
-            with db.statements() as seen:
+            with db.statements(engine) as seen:
                 session.add(User(name="Bob"))
                 session.commit()
             assert [statement.split()[0] for statement in seen] == ["INSERT", "SELECT"]
-            with db.statements() as seen:
+            with db.statements(engine) as seen:
                 session.scalars(select(User.name)).all()
                 session.commit()
             assert len(seen) == 1
+        db.dispose(engine)
 
 
 @on("postgresql", "mariadb")

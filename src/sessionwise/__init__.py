@@ -4,13 +4,18 @@ from sessionwise.database import Database, Health
 from sessionwise.errors import (
     CommitHookError,
     CommitUnknownError,
+    ConcurrentUseError,
     DeadlineExceededError,
+    LateIsolationError,
+    LeakedSessionWarning,
+    LockTimeoutError,
     OptionError,
     OuterRollbackWarning,
     SessionwiseError,
     SessionwiseWarning,
     TransactionDoomedError,
     TransactionJoinError,
+    UnsupportedError,
 )
 from sessionwise.scope import scoped_session
 from sessionwise.session import Session, sessionmaker
@@ -20,9 +25,13 @@ from sessionwise.transaction.retry import Retry
 __all__ = [
     "CommitHookError",
     "CommitUnknownError",
+    "ConcurrentUseError",
     "Database",
     "DeadlineExceededError",
     "Health",
+    "LateIsolationError",
+    "LeakedSessionWarning",
+    "LockTimeoutError",
     "OptionError",
     "Outcome",
     "OuterRollbackWarning",
@@ -32,6 +41,7 @@ __all__ = [
     "SessionwiseWarning",
     "TransactionDoomedError",
     "TransactionJoinError",
+    "UnsupportedError",
     "scoped_session",
     "sessionmaker",
 ]

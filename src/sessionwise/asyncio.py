@@ -85,6 +85,10 @@ class AsyncSession(sa_asyncio.AsyncSession):
 
     # 12 connection
 
+    async def advisory_lock(self, key: int | str, *, timeout: float | None = None) -> None:
+        """Hold a lock of the database's until the unit of work ends; see ``Session``."""
+        await self.run_sync(lambda _: self._ours.advisory_lock(key, timeout=timeout))
+
     @asynccontextmanager
     async def cursor(self, **bind_arguments: Any) -> AsyncIterator[AsyncCursor]:
         """Flush, then give the driver's own cursor, its methods awaited, for a block.

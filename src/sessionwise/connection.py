@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sessionwise.transaction import activity
+from sessionwise import dialects
+from sessionwise.errors import LateIsolationError, LockTimeoutError
+from sessionwise.transaction import activity, internals
+from sessionwise.transaction.waiting import pause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
+    from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
-__all__ = ["cursor"]
+__all__ = ["advisory_lock", "cursor", "get"]
+
+_PAUSE = 0.05
+"""Seconds between two tries for a lock that somebody else holds."""
+
+
+def get(
+    session: Session,
+    connect: Callable[..., Connection],
+    bind_arguments: dict[str, Any] | None,
+    execution_options: Mapping[str, Any] | None,
+) -> Connection:
+    """Return the session's connection; refuse an isolation level that comes too late."""
+    level = (execution_options or {}).get("isolation_level")
+    if level is not None:
+        arguments = dict(bind_arguments or {})
+        bind = arguments.pop("bind", None) or session.get_bind(**arguments)
+        root = session.get_transaction()
+        if root is not None and internals.has_bind(root, bind):
+            raise LateIsolationError.for_level(level)
+    return connect(bind_arguments, execution_options)
+
+
+def advisory_lock(session: Session, key: int | str, timeout: float | None) -> None:
+    """Take a lock that ends with the unit of work."""
+    connection = session.connection()
+    traits = dialects.of(connection.dialect)
+    until = None if timeout is None else time.monotonic() + timeout
+    while not traits.take_lock(connection, key, wait=until is None):
+        if until is None or time.monotonic() >= until:
+            raise LockTimeoutError.after(key, timeout or 0)
+        pause(connection.dialect, _PAUSE)
 
 
 @contextmanager

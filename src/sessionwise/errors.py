@@ -10,7 +10,9 @@
     ├── ConcurrentUseError          also IllegalStateChangeError
     ├── DeadlineExceededError       also TimeoutError
     ├── TransactionJoinError        also InvalidRequestError
-    └── LateIsolationError          also InvalidRequestError
+    ├── LateIsolationError          also InvalidRequestError
+    ├── LockTimeoutError            also TimeoutError
+    └── UnsupportedError            also NotImplementedError
 
     SessionwiseWarning              a UserWarning
     ├── OuterRollbackWarning
@@ -43,12 +45,14 @@ __all__ = [
     "DeadlineExceededError",
     "LateIsolationError",
     "LeakedSessionWarning",
+    "LockTimeoutError",
     "OptionError",
     "OuterRollbackWarning",
     "SessionwiseError",
     "SessionwiseWarning",
     "TransactionDoomedError",
     "TransactionJoinError",
+    "UnsupportedError",
 ]
 
 
@@ -179,6 +183,24 @@ class LateIsolationError(SessionwiseError, InvalidRequestError):
             f"isolation_level={level!r} comes too late: the transaction has begun. Ask for it by "
             "the first session.connection() of the unit, or on the engine"
         )
+
+
+class LockTimeoutError(SessionwiseError, TimeoutError):
+    """An advisory lock was not to be had in time."""
+
+    @classmethod
+    def after(cls, key: object, seconds: float) -> LockTimeoutError:
+        """Build the error from the lock's key and the time that was waited."""
+        return cls(f"somebody else held the lock {key!r} for {seconds:g} s: try again later")
+
+
+class UnsupportedError(SessionwiseError, NotImplementedError):
+    """The database has no such thing."""
+
+    @classmethod
+    def on(cls, database: str, feature: str) -> UnsupportedError:
+        """Build the error from the database's name and what it has not."""
+        return cls(f"{database} has no {feature} that protect anything; use another database")
 
 
 class SessionwiseWarning(UserWarning):

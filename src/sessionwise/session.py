@@ -8,10 +8,11 @@ from sqlalchemy import orm
 
 from sessionwise import connection, identity, options, savepoint
 from sessionwise.transaction import callbacks, unit
+from sessionwise.transaction.concurrency import Guard
 from sessionwise.transaction.failed_block import install as install_failed_block
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import Unpack
 
@@ -54,6 +55,7 @@ class Session(orm.Session):
         identity.install(self)
         install_failed_block(self, failed_block)
         unit.install(self, receipts=receipts)
+        self._guard = Guard()
 
     # 0 unit of work
 
@@ -93,6 +95,45 @@ class Session(orm.Session):
         """Return the innermost savepoint, or the root transaction."""
         return self.get_nested_transaction() or self._autobegin_t()
 
+    # What reaches the database serves one thread or task at a time.
+
+    if not TYPE_CHECKING:
+
+        def execute(self, *args: Any, **kwargs: Any) -> Any:
+            """Execute a statement, as in SQLAlchemy."""
+            with self._guard:
+                return super().execute(*args, **kwargs)
+
+        def scalar(self, *args: Any, **kwargs: Any) -> Any:
+            """Execute a statement, as in SQLAlchemy."""
+            with self._guard:
+                return super().scalar(*args, **kwargs)
+
+        def scalars(self, *args: Any, **kwargs: Any) -> Any:
+            """Execute a statement, as in SQLAlchemy."""
+            with self._guard:
+                return super().scalars(*args, **kwargs)
+
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        """Send what has changed, as in SQLAlchemy."""
+        with self._guard:
+            super().flush(objects)
+
+    def close(self) -> None:
+        """Close the session; while another thread or task uses it, when that call has ended."""
+        if not self._guard.defer(super().invalidate):
+            super().close()
+
+    def reset(self) -> None:
+        """Reset the session; while another thread or task uses it, when that call has ended."""
+        if not self._guard.defer(super().invalidate):
+            super().reset()
+
+    def invalidate(self) -> None:
+        """Close the session and its connections, at the latest when a running call has ended."""
+        if not self._guard.defer(super().invalidate):
+            super().invalidate()
+
     # 10 identity map
 
     def expunge_all(self) -> None:
@@ -109,13 +150,40 @@ class Session(orm.Session):
 
     def commit(self) -> None:
         """Commit the transaction; in a savepoint block, the block's savepoint."""
-        savepoint.commit(self, super().commit)
+        with self._guard:
+            savepoint.commit(self, super().commit)
 
     def rollback(self) -> None:
         """Roll back the transaction; in a savepoint block, the block's savepoint."""
-        savepoint.rollback(self, super().rollback)
+        with self._guard:
+            savepoint.rollback(self, super().rollback)
 
     # 12 connection
+
+    def connection(
+        self,
+        bind_arguments: dict[str, Any] | None = None,
+        execution_options: Mapping[str, Any] | None = None,
+    ) -> Connection:
+        """Return the connection of the transaction, as in SQLAlchemy.
+
+        :raises LateIsolationError: where an isolation level is asked for and it has begun.
+        """
+        with self._guard:
+            get = super().connection
+            return connection.get(self, get, bind_arguments, execution_options)
+
+    def advisory_lock(self, key: int | str, *, timeout: float | None = None) -> None:
+        """Hold a lock of the database's that only means what its users agree on.
+
+        It is held until the unit of work ends. PostgreSQL and MariaDB have it.
+
+        :param key: what is locked: a number of 64 bits, or a name.
+        :param timeout: seconds to wait; None: as long as it takes.
+        :raises LockTimeoutError: where somebody else held it all the time.
+        :raises UnsupportedError: on a database that has no such locks, and on a standby.
+        """
+        connection.advisory_lock(self, key, timeout)
 
     def cursor(self, **bind_arguments: Any) -> AbstractContextManager[Any]:
         """Flush, then give the driver's own cursor, in the session's transaction, for a block.

@@ -20,6 +20,14 @@ _ENDING_THE_TRANSACTION = frozenset({_DEADLOCK, 1180, 1047})
 
 _SERVER_STATUS_IN_TRANS = 1
 
+_LOCKED = "sessionwise_locked"
+"""Where a pooled connection notes that it may hold advisory locks."""
+
+_LONGEST_NAME = 128
+"""Hexadecimal digits of the 64 characters that a lock's name may have."""
+
+_FOR_EVER = 365 * 24 * 3600
+
 _TIMEOUT = "sessionwise_timeout"
 """Where a pooled connection notes which timeout has been set on it."""
 
@@ -57,6 +65,15 @@ class MySQL(Traits):
         """Deadlock, certification failure, and a lock that was not given in time."""
         return _code(error) in {_DEADLOCK, _LOCK_WAIT_TIMEOUT, 1020} or super().is_transient(error)
 
+    def take_lock(self, connection: Connection, key: int | str, *, wait: bool) -> bool:
+        """Take ``GET_LOCK``: it is the connection's, and ends when the pool has that back."""
+        if not event.contains(connection.engine, "checkin", _release_locks):
+            event.listen(connection.engine, "checkin", _release_locks)
+        connection.info[_LOCKED] = True
+        name = str(key).encode().hex()[:_LONGEST_NAME]
+        statement = f"SELECT GET_LOCK(X'{name}', {_FOR_EVER if wait else 0})"
+        return connection.exec_driver_sql(statement).scalar() == 1
+
     def set_statement_timeout(self, connection: Connection, seconds: float) -> None:
         """Set it for the connection: there is none for a transaction."""
         name, value = "max_execution_time", f"{max(1, int(seconds * 1000))}"
@@ -64,6 +81,13 @@ class MySQL(Traits):
             name, value = "max_statement_time", f"{seconds:.3f}"
         connection.exec_driver_sql(f"SET {name} = {value}")
         connection.info[_TIMEOUT] = name
+
+
+def _release_locks(driver_connection: Any, record: Any) -> None:
+    if driver_connection is not None and record.info.pop(_LOCKED, False):
+        cursor = driver_connection.cursor()
+        cursor.execute("DO RELEASE_ALL_LOCKS()")
+        cursor.close()
 
 
 def _take_back_timeout(driver_connection: Any, record: Any, _proxy: Any) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from sessionwise.dialects.traits import Doom, Receipt, Resolution, Traits, sqlstate
+from sessionwise.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection
@@ -32,6 +34,13 @@ _RESOLUTIONS = {
 def _application_name(driver: str) -> dict[str, Any]:
     name = {"application_name": "sessionwise"}
     return {"server_settings": name} if driver == "asyncpg" else name
+
+
+def _number(key: int | str) -> int:
+    """Return the 64 bits by which PostgreSQL knows a lock."""
+    if isinstance(key, int):
+        return key
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), signed=True)
 
 
 def _is_of_server(error: BaseException) -> bool:
@@ -94,6 +103,15 @@ class PostgreSQL(Traits):
             *server, _is_standby = connection.exec_driver_sql(_SERVER).one()
             known = connection.info["sessionwise_server"] = tuple(server)
         return known
+
+    def take_lock(self, connection: Connection, key: int | str, *, wait: bool) -> bool:
+        """Take ``pg_advisory_xact_lock``; on a standby it would be had, and protect nothing."""
+        function = "pg_advisory_xact_lock" if wait else "pg_try_advisory_xact_lock"
+        statement = f"SELECT {function}({_number(key)}), pg_is_in_recovery()"
+        taken, is_standby = connection.exec_driver_sql(statement).one()
+        if is_standby:
+            raise UnsupportedError.on("a standby", "advisory locks")
+        return wait or bool(taken)
 
     def set_statement_timeout(self, connection: Connection, seconds: float) -> None:
         """Set ``statement_timeout`` for this transaction only."""

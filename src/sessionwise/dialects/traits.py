@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from sessionwise.errors import UnsupportedError
+
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
@@ -92,6 +94,13 @@ class Traits:
     def resolve(self, connection: Connection, receipt: Receipt) -> Resolution:
         """Ask, on a new connection, how the transaction of a receipt has ended."""
         return Resolution.UNKNOWN
+
+    def take_lock(self, connection: Connection, key: int | str, *, wait: bool) -> bool:
+        """Take an advisory lock until the transaction ends; say whether it was to be had.
+
+        :raises UnsupportedError: where the database has none.
+        """
+        raise UnsupportedError.on(connection.dialect.name, "advisory locks")
 
     def set_statement_timeout(self, connection: Connection, seconds: float) -> None:
         """Have the server end each statement of the transaction after this time."""

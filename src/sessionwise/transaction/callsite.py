@@ -15,20 +15,22 @@ __all__ = ["application_frame", "describe"]
 _LIBRARIES = frozenset({"sessionwise", "sqlalchemy", "contextlib", "asyncio", "greenlet"})
 
 
-def application_frame() -> FrameType | None:
+def application_frame(start: FrameType | None = None) -> FrameType | None:
     """Return the innermost frame that belongs neither to a session layer nor to asyncio.
+
+    :param start: where to begin; the caller's own frame by default.
 
     Under asyncio a session runs in a greenlet whose frames end where it was started; the search
     goes on in the greenlet that waits for it.
     """
     running = greenlet.getcurrent()
-    frame: FrameType | None = sys._getframe(1)  # the only way to the caller without a traceback
+    frame: FrameType | None = start or sys._getframe(1)  # without making a traceback
     while frame is not None:
         module: str = frame.f_globals.get("__name__", "")
         if module.partition(".")[0] not in _LIBRARIES:
             return frame
         frame = frame.f_back
-        if frame is None and running.parent is not None:
+        if frame is None and start is None and running.parent is not None:
             running = running.parent
             frame = running.gr_frame
     return None

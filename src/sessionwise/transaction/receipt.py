@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.util import await_
 
 from sessionwise import dialects
 from sessionwise.dialects.traits import Receipt, Resolution
 from sessionwise.transaction import activity
 from sessionwise.transaction.outcome import Outcome
+from sessionwise.transaction.waiting import pause
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -62,7 +61,7 @@ def resolve(engine: Engine, taken: Receipt | None) -> tuple[Outcome, str]:
             return _OUTCOMES[resolution], ""
         if resolution is Resolution.UNKNOWN or time.monotonic() > deadline:
             return Outcome.UNKNOWN, why
-        _pause(engine)
+        pause(engine.dialect, _PAUSE)
 
 
 def _ask(engine: Engine, taken: Receipt) -> Resolution:
@@ -73,10 +72,3 @@ def _ask(engine: Engine, taken: Receipt) -> Resolution:
             return dialects.of(engine.dialect).resolve(connection, taken)
     finally:
         pool.dispose()
-
-
-def _pause(engine: Engine) -> None:
-    if engine.dialect.is_async:
-        await_(asyncio.sleep(_PAUSE))
-    else:
-        time.sleep(_PAUSE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,8 +11,9 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import SessionTransaction
 
-from sessionwise.errors import CommitUnknownError
+from sessionwise.errors import CommitUnknownError, LeakedSessionWarning
 from sessionwise.transaction import activity, adoption, callbacks, internals, joined, receipt
+from sessionwise.transaction.callsite import application_frame, describe
 from sessionwise.transaction.outcome import Outcome, overall
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ class Unit(SessionTransaction):
 
     _in_block = False
     _ending = False
+    _began_at: str | None = None
 
     @property
     def _ledger(self) -> Ledger:
@@ -78,7 +82,16 @@ class Unit(SessionTransaction):
         elif isinstance(connection, Connection) and activity.autocommits(connection):
             outcome = Outcome.AUTOCOMMIT
         self._ledger.by_engine[connection.engine] = outcome
+        if self._began_at is None and connection is not bind:
+            self._began_at = describe(application_frame())
         return connection
+
+    def __del__(self) -> None:
+        """Tell of a session that nobody closed; the interpreter's exit closes all."""
+        if self._began_at is None or internals.is_in(self, "CLOSED") or sys.is_finalizing():
+            return
+        warning = LeakedSessionWarning.at(self._began_at, "the garbage collector")
+        warnings.warn(warning, stacklevel=1)
 
     def __enter__(self) -> Unit:
         self._in_block = True
