@@ -24,7 +24,7 @@ from sessionwise.lifting import lift_block
 from sessionwise.options import NAMES
 from sessionwise.scope import scoped_session
 from sessionwise.session import Session, sessionmaker
-from sessionwise.transaction import activity, deadline, internals
+from sessionwise.transaction import activity, internals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -413,7 +413,8 @@ def _begin(session: Session, terms: _Terms) -> None:
     connection = session.connection(execution_options=options)
     dialects.of(connection.dialect).begin(connection, read_only=terms.read_only)
     if terms.timeout is not None:
-        deadline.start(connection, terms.timeout)
+        activity.of(connection).set_deadline(terms.timeout)
+        dialects.of(connection.dialect).set_statement_timeout(connection, terms.timeout)
 
 
 @contextmanager

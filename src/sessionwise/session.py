@@ -60,7 +60,11 @@ class Session(orm.Session):
     # 0 unit of work
 
     def _autobegin_t(self, begin: bool = False) -> SessionTransaction:
-        return unit.begin(super()._autobegin_t(begin))
+        transaction = super()._autobegin_t(begin)
+        # Asked for at each add(): a unit that runs must cost one comparison.
+        if transaction.__class__ is orm.SessionTransaction:
+            unit.begin(transaction)
+        return transaction
 
     @property
     def outcome(self) -> Outcome | None:

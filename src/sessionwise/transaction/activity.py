@@ -10,6 +10,7 @@ It listens by SQLAlchemy's ``DialectEvents``: on a 110 µs ``get`` they cost 0.7
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -24,14 +25,19 @@ from sqlalchemy.sql.expression import (
 
 from sessionwise import dialects
 from sessionwise.dialects.traits import Doom
-from sessionwise.errors import SessionwiseError, TransactionDoomedError
-from sessionwise.transaction import deadline
+from sessionwise.errors import (
+    DeadlineExceededError,
+    SessionwiseError,
+    TransactionDoomedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import Connection, Engine, RootTransaction
     from sqlalchemy.engine import ExceptionContext
+
+    from sessionwise.dialects import Traits
 
 __all__ = [
     "Activity",
@@ -60,10 +66,27 @@ class _Mark:
 class Activity:
     """What one connection has done in one transaction, and whether that can still be stored."""
 
-    __slots__ = ("_marks", "_root", "doom", "doomed_by", "statements", "writes")
+    __slots__ = (
+        "_marks",
+        "deadline",
+        "doom",
+        "doomed_by",
+        "is_watched",
+        "root",
+        "statements",
+        "traits",
+        "writes",
+    )
 
-    def __init__(self, transaction: RootTransaction | None) -> None:
-        self._root = None if transaction is None else ref(transaction)
+    def __init__(self, root: RootTransaction | None, traits: Traits) -> None:
+        self.root = None if root is None else ref(root)
+        """The transaction, by a reference that does not keep it."""
+        self.traits = traits
+        """What is known about the database."""
+        self.is_watched = traits.looks_at_status
+        """Whether anything is to be looked at before a statement is sent."""
+        self.deadline: tuple[float, float] | None = None
+        """When the time is up, by the monotonic clock, and how much of it there was."""
         self.statements = 0
         """Statements sent, reads included."""
         self.writes = 0
@@ -73,10 +96,6 @@ class Activity:
         self.doomed_by: BaseException | None = None
         """The first error that doomed it."""
         self._marks: list[_Mark] = []
-
-    def is_of(self, transaction: RootTransaction | None) -> bool:
-        """Say whether this is the activity of that transaction."""
-        return self._root is not None and self._root() is transaction
 
     @property
     def intact(self) -> bool:
@@ -113,6 +132,12 @@ class Activity:
             self.doomed_by = error
         if self.doom is not Doom.TRANSACTION:
             self.doom = doom
+        self.is_watched = True
+
+    def set_deadline(self, seconds: float) -> None:
+        """Let what is sent in this transaction take so long from now, in all."""
+        self.deadline = (time.monotonic() + seconds, seconds)
+        self.is_watched = True
 
     def _end_savepoint(self, name: str) -> int:
         while self._marks:
@@ -124,10 +149,11 @@ class Activity:
 
 def of(connection: Connection) -> Activity:
     """Return the activity of a connection's current transaction."""
-    transaction = connection.get_transaction()
+    root = connection.get_transaction()
     activity: Activity | None = connection.__dict__.get(_ATTRIBUTE)
-    if activity is None or not activity.is_of(transaction):
-        activity = connection.__dict__[_ATTRIBUTE] = Activity(transaction)
+    if activity is None or activity.root is None or activity.root() is not root:
+        activity = Activity(root, dialects.of(connection.dialect))
+        connection.__dict__[_ATTRIBUTE] = activity
     return activity
 
 
@@ -150,21 +176,29 @@ def is_registered(engine: Engine) -> bool:
 
 
 def check(connection: Connection) -> None:
-    """Raise where nothing more is to be sent: the transaction is doomed, or its time is up."""
-    deadline.check(connection)
-    activity = of(connection)
-    if activity.doom is None and not _is_aborted(connection):
+    """Raise where nothing more is to be sent.
+
+    :raises TransactionDoomedError: where the server has given the transaction up.
+    :raises DeadlineExceededError: where the time is up.
+    """
+    _check(of(connection), connection)
+
+
+def _check(activity: Activity, connection: Connection) -> None:
+    if not activity.is_watched:
         return
-    raise TransactionDoomedError.because_of(activity.doomed_by) from activity.doomed_by
+    if activity.deadline is not None and time.monotonic() > activity.deadline[0]:
+        raise DeadlineExceededError.after(activity.deadline[1])
+    if activity.doom is not None or _is_aborted(activity, connection):
+        raise TransactionDoomedError.because_of(activity.doomed_by) from activity.doomed_by
 
 
-def _is_aborted(connection: Connection) -> bool:
+def _is_aborted(activity: Activity, connection: Connection) -> bool:
     """Ask the driver: an error of a raw cursor passes SQLAlchemy by."""
-    traits = dialects.of(connection.dialect)
     return (
-        traits.looks_at_status
+        activity.traits.looks_at_status
         and not connection.invalidated
-        and traits.is_aborted(connection.connection.driver_connection)
+        and activity.traits.is_aborted(connection.connection.driver_connection)
     )
 
 
@@ -174,7 +208,7 @@ def note_error(connection: Connection, error: BaseException) -> None:
         return
     activity = of(connection)
     driver = connection.connection.driver_connection
-    doom = dialects.of(connection.dialect).doom(error, driver, begun=activity.has_begun)
+    doom = activity.traits.doom(error, driver, begun=activity.has_begun)
     if doom is not None:
         activity.note_error(doom, error)
 
@@ -190,18 +224,18 @@ def _before_statement(_cursor: Any, statement: str, *rest: Any) -> None:
     activity = of(connection)
     activity.statements += 1
     if context.isinsert or context.isupdate or context.isdelete or context.isddl:
-        check(connection)
+        _check(activity, connection)
         activity.writes += 1
     elif context.compiled is None or context.is_text:
-        check(connection)
+        _check(activity, connection)
         activity.writes += may_write(statement)
     else:
-        invoked = context.invoked_statement
-        if type(invoked) is not RollbackToSavepointClause:
-            check(connection)
-        follow = _SAVEPOINTS.get(type(invoked))
+        kind = type(context.invoked_statement)
+        if kind is not RollbackToSavepointClause:
+            _check(activity, connection)
+        follow = _SAVEPOINTS.get(kind)
         if follow is not None:
-            follow(activity, invoked.ident)
+            follow(activity, context.invoked_statement.ident)
 
 
 def _on_error(context: ExceptionContext) -> None:

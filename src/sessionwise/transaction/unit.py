@@ -212,14 +212,11 @@ def ledger_of(session: Session) -> Ledger:
     return ledger
 
 
-def begin(transaction: SessionTransaction) -> SessionTransaction:
+def begin(transaction: SessionTransaction) -> None:
     """Make a root transaction that SQLAlchemy has just begun a unit.
 
     The class changes, not the object: SQLAlchemy has no place to say which class to make.
     """
-    if type(transaction) is SessionTransaction:
-        transaction.__class__ = Unit
-        ledger = ledger_of(transaction.session)
-        session = transaction.session
-        session.__dict__[_LEDGER] = Ledger(ledger.receipts, Outcome.ACTIVE)
-    return transaction
+    transaction.__class__ = Unit
+    session = transaction.session
+    session.__dict__[_LEDGER] = Ledger(ledger_of(session).receipts, Outcome.ACTIVE)
