@@ -138,8 +138,33 @@ class async_sessionmaker(sa_asyncio.async_sessionmaker[_AS]):  # noqa: N801 -- S
 
 
 class async_scoped_session(sa_asyncio.async_scoped_session[_OurAS]):  # noqa: N801 -- SQLAlchemy's
-    """SQLAlchemy's ``async_scoped_session``, with the verbs that our sessions have more."""
+    """SQLAlchemy's ``async_scoped_session``, with the verbs that our sessions have more.
+
+    Each is the verb of the scope's session: see ``AsyncSession``.
+    """
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What has become of the current or last unit of work."""
+        return self.registry().outcome
+
+    @property
+    def outcomes(self) -> Mapping[Engine, Outcome]:
+        """The same for each of its databases, by the sync engine."""
+        return self.registry().outcomes
+
+    def on_commit(self, hook: HookT, *, robust: bool = False) -> HookT:
+        """Have a function, async or not, called once the unit of work has committed."""
+        return self.registry().on_commit(hook, robust=robust)
+
+    def on_rollback(self, hook: HookT, *, robust: bool = False) -> HookT:
+        """Have a function, async or not, called once the unit of work has rolled back."""
+        return self.registry().on_rollback(hook, robust=robust)
 
     def cursor(self, **bind_arguments: Any) -> AbstractAsyncContextManager[AsyncCursor]:
-        """Give the driver's cursor of the scope's session; see ``AsyncSession.cursor``."""
+        """Give the driver's cursor for a block."""
         return self.registry().cursor(**bind_arguments)
+
+    async def advisory_lock(self, key: int | str, *, timeout: float | None = None) -> None:
+        """Hold a lock of the database's until the unit of work ends."""
+        await self.registry().advisory_lock(key, timeout=timeout)
