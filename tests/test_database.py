@@ -24,6 +24,7 @@ from sessionwise import (
     TransactionJoinError,
 )
 from sessionwise.database import AsyncDatabase, Database
+from sessionwise.transaction import receipt
 from tests.backends import Blocking, on
 from tests.backends import Database as Backend
 from tests.model import Base, Order, User
@@ -98,6 +99,16 @@ class TestUnits:
             class_.from_env("APP_")
         monkeypatch.setenv("APP_URL", "sqlite://")
         assert class_.from_env("APP_").url.get_backend_name() == "sqlite"
+
+    def test_receipts_as_rows(self, db: Backend, make: Any) -> None:
+        database = make(receipts="row")
+        database.create_receipt_table()
+        database.create_receipt_table()
+        with database.transaction() as session:
+            session.add(User(name="Alice"))
+        with db.observer.begin() as connection:
+            assert len(connection.execute(receipt.TABLE.select()).all()) == 1
+            receipt.TABLE.drop(connection)
 
     def test_health(self, make: Any) -> None:
         assert make().health().writable

@@ -194,6 +194,42 @@ class TestLostCommitWithReceipt:
 
 
 @on("postgresql", "mariadb")
+class TestLostCommitWithRow:
+    """A receipt in a table, for databases that do not name their transactions."""
+
+    @pytest.fixture(autouse=True)
+    def table(self, db: Database) -> Iterator[None]:
+        receipt.TABLE.create(db.observer, checkfirst=True)
+        yield
+        receipt.TABLE.drop(db.observer)
+
+    @pytest.mark.parametrize("loss", ["reply", "request"])
+    def test_is_resolved(self, db: Database, loss: Any) -> None:
+        with lossy(db) as (between, engine), db.session(engine, receipts="row") as session:
+            session.add(User(name="Alice"))
+            session.flush()
+            between.lose(loss)
+            if loss == "reply":
+                session.commit()
+                assert session.outcome is Outcome.COMMITTED
+            else:
+                with pytest.raises(DBAPIError):
+                    session.commit()
+                assert session.outcome is Outcome.ROLLED_BACK
+                session.rollback()
+        assert db.names() == (["Alice"] if loss == "reply" else [])
+
+    def test_a_unit_that_only_reads_writes_no_row(self, db: Database) -> None:
+        with db.session(receipts="row") as session, db.statements() as seen:
+            session.scalars(select(User)).all()
+            session.commit()
+            assert len(seen) == 1
+            session.add(User(name="Alice"))
+            session.commit()
+            assert len(seen) == 3
+
+
+@on("postgresql", "mariadb")
 @pytest.mark.parametrize("loss", ["reply", "request"])
 def test_lost_commit_without_receipt(db: Database, loss: Any) -> None:
     with lossy(db) as (between, engine), db.session(engine) as session:

@@ -24,7 +24,7 @@ from sessionwise.lifting import lift_block
 from sessionwise.options import NAMES
 from sessionwise.scope import scoped_session
 from sessionwise.session import Session, sessionmaker
-from sessionwise.transaction import activity, internals
+from sessionwise.transaction import activity, internals, receipt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from sessionwise.transaction.receipt import ReceiptMode
     from sessionwise.transaction.retry import Retry
 
 __all__ = ["AsyncDatabase", "Database", "Health", "Nested"]
@@ -90,7 +91,7 @@ class _Units(Generic[_SessionT]):
         url: str | URL,
         *,
         readers: Sequence[str | URL] = (),
-        receipts: bool = True,
+        receipts: ReceiptMode = True,
         **options: Any,
     ) -> None:
         self.url = make_url(url)
@@ -269,6 +270,10 @@ class Database(_Units[Session]):
         with self.engine.connect() as connection:
             return _health(connection)
 
+    def create_receipt_table(self) -> None:
+        """Create the table that ``receipts="row"`` writes to, where it is missing."""
+        receipt.TABLE.create(self.engine, checkfirst=True)
+
     def dispose(self, timeout: float = 10) -> None:
         """Wait for the connections in use to come back, then close them all.
 
@@ -379,6 +384,11 @@ class AsyncDatabase(_Units[AsyncSession]):
         """Ask the database whether it can be written; see ``Database``."""
         async with self.engine.connect() as connection:
             return await connection.run_sync(_health)
+
+    async def create_receipt_table(self) -> None:
+        """Create the table that ``receipts="row"`` writes to; see ``Database``."""
+        async with self.engine.begin() as connection:
+            await connection.run_sync(receipt.TABLE.create, checkfirst=True)
 
     async def dispose(self, timeout: float = 10) -> None:
         """Wait for the connections in use to come back, then close them all; see ``Database``."""

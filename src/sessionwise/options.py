@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Query, Session
 
     from sessionwise.transaction.failed_block import FailedBlockMode
+    from sessionwise.transaction.receipt import ReceiptMode
 
 __all__ = ["NAMES", "AsyncSessionOptions", "PlainOptions", "SessionOptions", "refuse_for_class"]
 
@@ -35,7 +36,7 @@ class _CommonOptions(TypedDict, total=False):
 
 class _OurOptions(TypedDict, total=False):
     failed_block: FailedBlockMode
-    receipts: bool
+    receipts: ReceiptMode
 
 
 class PlainOptions(_CommonOptions, total=False):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from sessionwise.transaction.failed_block import FailedBlockMode
     from sessionwise.transaction.outcome import Outcome
+    from sessionwise.transaction.receipt import ReceiptMode
 
 __all__ = ["Session", "sessionmaker"]
 
@@ -37,8 +38,9 @@ class Session(orm.Session):
     :param failed_block: what ``rollback()`` undoes while it handles the exception that a savepoint
       block has undone already: ``"unit"``, the whole unit of work, as in SQLAlchemy, or
       ``"contained"``, nothing more.
-    :param receipts: take a receipt before COMMIT, by which a lost reply to it is resolved
-      (PostgreSQL; one round trip per unit that wrote).
+    :param receipts: take a receipt before COMMIT, by which a lost reply to it is resolved: True,
+      on PostgreSQL, or ``"row"``, in a table (``Database.create_receipt_table``). That is one
+      round trip for each unit that wrote.
     :param options: SQLAlchemy's options.
     :raises OptionError: where ``failed_block`` is neither of the two.
     """
@@ -48,7 +50,7 @@ class Session(orm.Session):
         bind: Engine | Connection | None = None,
         *,
         failed_block: FailedBlockMode = "unit",
-        receipts: bool = False,
+        receipts: ReceiptMode = False,
         **options: Unpack[options.PlainOptions],
     ) -> None:
         super().__init__(bind, **options)

@@ -74,6 +74,10 @@ class MySQL(Traits):
         statement = f"SELECT GET_LOCK(X'{name}', {_FOR_EVER if wait else 0})"
         return connection.exec_driver_sql(statement).scalar() == 1
 
+    def set_lock_timeout(self, connection: Connection, *, seconds: int) -> None:
+        """Set ``innodb_lock_wait_timeout`` for this connection."""
+        connection.exec_driver_sql(f"SET innodb_lock_wait_timeout = {seconds}")
+
     def set_statement_timeout(self, connection: Connection, seconds: float) -> None:
         """Set it for the connection: there is none for a transaction."""
         name, value = "max_execution_time", f"{max(1, int(seconds * 1000))}"

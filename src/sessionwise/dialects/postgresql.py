@@ -113,6 +113,10 @@ class PostgreSQL(Traits):
             raise UnsupportedError.on("a standby", "advisory locks")
         return wait or bool(taken)
 
+    def set_lock_timeout(self, connection: Connection, *, seconds: int) -> None:
+        """Set ``lock_timeout`` for this transaction."""
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{seconds}s'")
+
     def set_statement_timeout(self, connection: Connection, seconds: float) -> None:
         """Set ``statement_timeout`` for this transaction only."""
         milliseconds = max(1, int(seconds * 1000))

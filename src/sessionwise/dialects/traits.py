@@ -102,6 +102,9 @@ class Traits:
         """
         raise UnsupportedError.on(connection.dialect.name, "advisory locks")
 
+    def set_lock_timeout(self, connection: Connection, *, seconds: int) -> None:
+        """Have the server wait no longer than this for a lock, on this connection."""
+
     def set_statement_timeout(self, connection: Connection, seconds: float) -> None:
         """Have the server end each statement of the transaction after this time."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Column, Connection, DateTime, MetaData, String, Table
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from sessionwise import dialects
 from sessionwise.dialects.traits import Receipt, Resolution
@@ -17,7 +19,7 @@ from sessionwise.transaction.waiting import pause
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-__all__ = ["resolve", "take"]
+__all__ = ["TABLE", "ReceiptMode", "resolve", "take"]
 
 SECONDS_TO_RESOLVE = 10.0
 """How long a server that does not answer, or still runs the transaction, is asked."""
@@ -34,11 +36,29 @@ _WHY = {
 }
 
 
-def take(connection: Connection) -> Receipt | None:
+ReceiptMode = bool | Literal["row"]
+"""Whether receipts are taken: never, where the database names its transactions, or as a row."""
+
+TABLE = Table(
+    "sessionwise_receipt",
+    MetaData(),
+    Column("id", String(32), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+)
+"""Where ``receipts="row"`` writes; rows older than a unit can last may be deleted."""
+
+_ROW = ("row",)
+
+
+def take(connection: Connection, mode: ReceiptMode) -> Receipt | None:
     """Take a receipt for what a connection has written; a unit that only read sends nothing."""
-    if not activity.of(connection).writes:
+    if not mode or not activity.of(connection).writes:
         return None
-    return dialects.of(connection.dialect).take_receipt(connection)
+    if mode != "row":
+        return dialects.of(connection.dialect).take_receipt(connection)
+    name = uuid4().hex
+    connection.execute(TABLE.insert(), {"id": name, "at": datetime.now(UTC)})
+    return Receipt(name, _ROW)
 
 
 def resolve(engine: Engine, taken: Receipt | None) -> tuple[Outcome, str]:
@@ -47,7 +67,7 @@ def resolve(engine: Engine, taken: Receipt | None) -> tuple[Outcome, str]:
     :returns: COMMITTED, ROLLED_BACK or UNKNOWN, and for the last one why.
     """
     if taken is None:
-        return Outcome.UNKNOWN, "no receipt was taken (receipts=True takes one, on PostgreSQL)"
+        return Outcome.UNKNOWN, "no receipt was taken (receipts=True on PostgreSQL, or 'row')"
     deadline = time.monotonic() + SECONDS_TO_RESOLVE
     while True:
         try:
@@ -69,6 +89,21 @@ def _ask(engine: Engine, taken: Receipt) -> Resolution:
     pool = engine.pool.recreate()
     try:
         with Connection(engine, pool.connect()) as connection:
+            if taken.server == _ROW:
+                return _write_again(connection, taken)
             return dialects.of(engine.dialect).resolve(connection, taken)
     finally:
         pool.dispose()
+
+
+def _write_again(connection: Connection, taken: Receipt) -> Resolution:
+    """Write the same row: that waits for a transaction that still runs, and tells how it ended."""
+    dialects.of(connection.dialect).set_lock_timeout(connection, seconds=1)
+    try:
+        connection.execute(TABLE.insert(), {"id": taken.transaction, "at": datetime.now(UTC)})
+    except IntegrityError:
+        return Resolution.COMMITTED
+    except OperationalError:
+        return Resolution.IN_PROGRESS
+    connection.rollback()
+    return Resolution.ROLLED_BACK

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from sessionwise.dialects.traits import Receipt
+    from sessionwise.transaction.receipt import ReceiptMode
 
 __all__ = ["Ledger", "Unit", "begin", "install", "ledger_of"]
 
@@ -34,7 +35,7 @@ _LEDGER = "_sessionwise_ledger"
 class Ledger:
     """What has become of a session's current or last unit of work; it outlives the unit."""
 
-    receipts: bool = False
+    receipts: ReceiptMode = False
     """Whether receipts are taken."""
     asked: Outcome | None = None
     """What the session was asked for: ACTIVE, COMMITTED or ROLLED_BACK; None before the first."""
@@ -149,7 +150,7 @@ class Unit(SessionTransaction):
     def _commit_connections(self) -> None:
         """Commit in each database, so that it is known of each how that went."""
         entries = {entry for entry in internals.entries(self) if entry[2]}
-        receipts = {entry[0]: receipt.take(entry[0]) for entry in entries if self._ledger.receipts}
+        receipts = {entry[0]: receipt.take(entry[0], self._ledger.receipts) for entry in entries}
         for connection, transaction, _, autoclose in entries:
             try:
                 transaction.commit()
@@ -201,7 +202,7 @@ class Unit(SessionTransaction):
             callbacks.run(registered, cast("Outcome", ledger.outcome), committed=committed)
 
 
-def install(session: Session, *, receipts: bool) -> None:
+def install(session: Session, *, receipts: ReceiptMode) -> None:
     """Give the session its ledger."""
     session.__dict__[_LEDGER] = Ledger(receipts)
 
