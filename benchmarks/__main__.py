@@ -7,15 +7,16 @@ import sys
 
 from tests.servers import ServerUnavailable
 
-from benchmarks import dropin_cost, report
+from benchmarks import dropin_cost, receipts, report
 from benchmarks.databases import DATABASES, database
 
-CASES = {dropin_cost.CASE: dropin_cost.run}
+CASES = {case.CASE: case.run for case in (dropin_cost, receipts)}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--db", action="append", choices=DATABASES, help="default: all")
+    parser.add_argument("--case", action="append", choices=CASES, help="default: all")
     parser.add_argument("--rounds", type=int, default=25, help="rounds per case (default: 25)")
     options = parser.parse_args()
     results, versions = [], report.library_versions()
@@ -25,8 +26,8 @@ def main() -> int:
                 with new_engine().connect() as connection:
                     server = connection.dialect.server_version_info
                 versions[name] = ".".join(map(str, server or ()))
-                for run in CASES.values():
-                    for result in run(name, new_engine, options.rounds):
+                for case in options.case or CASES:
+                    for result in CASES[case](name, new_engine, options.rounds):
                         results.append(result)
                         print(f"{result.case} on {name}: {result.ratio(result.timings[-1]):.3f}")
         except ServerUnavailable as unavailable:

@@ -37,9 +37,10 @@ def run(database: str, new_engine: Callable[[], Engine], rounds: int) -> Iterato
         engine = new_engine()
 
         def contender() -> None:
-            _fill(engine)
+            fill(engine)
             for _ in range(UNITS_PER_ROUND):
-                _unit(session_class, engine, next(numbers), savepoint)
+                with session_class(engine) as session:
+                    unit(session, next(numbers), savepoint=savepoint)
 
         return contender
 
@@ -52,29 +53,29 @@ def run(database: str, new_engine: Callable[[], Engine], rounds: int) -> Iterato
             rounds=rounds,
         )
         name = f"{CASE}, the additions in a savepoint block" if savepoint else CASE
-        unit = f"{UNITS_PER_ROUND} × (load 100, change 20, add 20, commit)"
-        yield Result(name, database, unit, "" if savepoint else TARGET, timings)
+        what = f"{UNITS_PER_ROUND} × (load 100, change 20, add 20, commit)"
+        yield Result(name, database, what, "" if savepoint else TARGET, timings)
 
 
-def _fill(engine: Engine) -> None:
+def fill(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(Passenger.__table__.delete())
         rows = [{"name": f"p{number}", "miles": 0} for number in range(200)]
         connection.execute(insert(Passenger.__table__), rows)
 
 
-def _unit(session_class: type[orm.Session], engine: Engine, number: int, savepoint: bool) -> None:
-    with session_class(engine) as session:
-        first_hundred = select(Passenger).order_by(Passenger.id).limit(100)
-        loaded = session.scalars(first_hundred).all()
-        for passenger in loaded[:20]:
-            passenger.miles = number + 1
-        if savepoint:
-            with session.begin_nested():
-                _add(session)
-        else:
+def unit(session: orm.Session, number: int, *, savepoint: bool) -> None:
+    """Load 100 objects, change 20, add 20, commit."""
+    first_hundred = select(Passenger).order_by(Passenger.id).limit(100)
+    loaded = session.scalars(first_hundred).all()
+    for passenger in loaded[:20]:
+        passenger.miles = number + 1
+    if savepoint:
+        with session.begin_nested():
             _add(session)
-        session.commit()
+    else:
+        _add(session)
+    session.commit()
 
 
 def _add(session: orm.Session) -> None:

@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSessionTra
 from sqlalchemy.ext.asyncio import AsyncSession as PlainAsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from sessionwise import Session
+from sessionwise import Outcome, Retry, Session
 from sessionwise.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
+from sessionwise.database import AsyncDatabase
 from sessionwise.lifting import AsyncCursor
 
 
@@ -55,6 +56,13 @@ async def verbs(session: AsyncSession) -> None:
         await cursor.execute("SELECT 1")
     async with session as same:
         assert_type(same, AsyncSession)
+    assert_type(session.outcome, Outcome | None)
+    await session.advisory_lock("key", timeout=1)
+
+    @session.on_commit
+    async def told() -> None: ...
+
+    assert_type(await told(), None)
 
 
 async def makers(engine: AsyncEngine) -> None:
@@ -66,6 +74,18 @@ async def makers(engine: AsyncEngine) -> None:
     ours = async_sessionmaker(engine, class_=OursAsync, failed_block="contained")
     assert_type(ours(), OursAsync)
     async_sessionmaker(engine, failed_block="never")  # type: ignore[call-overload]  # pyright: ignore
+
+
+async def databases(db: AsyncDatabase) -> None:
+    async with db.transaction("new", read_only=True) as session:
+        assert_type(session, AsyncSession)
+
+    @db.transactional(retry=Retry(attempts=3))
+    async def count(session: AsyncSession, name: str) -> int:
+        return len(name)
+
+    assert_type(await count("Alice"), int)
+    await count(1)  # type: ignore[arg-type]  # pyright: ignore
 
 
 async def scopes(engine: AsyncEngine, scope: int) -> None:

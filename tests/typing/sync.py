@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_type
 
 import sqlmodel
@@ -10,7 +11,7 @@ from sqlalchemy.engine import Connection, ScalarResult
 from sqlalchemy.orm import DeclarativeBase, Mapped, SessionTransaction, mapped_column
 from sqlalchemy.orm import Session as PlainSession
 
-from sessionwise import Session, scoped_session, sessionmaker
+from sessionwise import Database, Outcome, Retry, Session, scoped_session, sessionmaker
 
 
 class Base(DeclarativeBase):
@@ -52,6 +53,14 @@ def verbs(session: Session) -> None:
         cursor.execute("SELECT 1")
     with session as same:
         assert_type(same, Session)
+    assert_type(session.outcome, Outcome | None)
+    assert_type(session.outcomes, Mapping[Engine, Outcome])
+    assert_type(session.advisory_lock("key", timeout=1), None)
+
+    @session.on_commit
+    def told() -> None: ...
+
+    assert_type(told(), None)
 
 
 def makers(engine: Engine) -> None:
@@ -65,6 +74,20 @@ def makers(engine: Engine) -> None:
     assert_type(both, sessionmaker[Both])
     assert_type(both().exec(sqlmodel.select(User.id)).first(), int | None)
     sessionmaker(engine, failed_block="never")  # type: ignore[call-overload]  # pyright: ignore
+
+
+def databases(db: Database) -> None:
+    with db.transaction("savepoint", isolation="SERIALIZABLE", timeout=1.5) as session:
+        assert_type(session, Session)
+    db.transaction("somehow")  # type: ignore[arg-type]  # pyright: ignore
+
+    @db.transactional(retry=Retry(attempts=3))
+    def count(session: Session, name: str) -> int:
+        return len(name)
+
+    assert_type(count("Alice"), int)
+    count(1)  # type: ignore[arg-type]  # pyright: ignore
+    Retry(attempts="3")  # type: ignore[arg-type]  # pyright: ignore
 
 
 def scopes(engine: Engine) -> None:
