@@ -181,12 +181,12 @@ def check(connection: Connection) -> None:
     :raises TransactionDoomedError: where the server has given the transaction up.
     :raises DeadlineExceededError: where the time is up.
     """
-    _check(of(connection), connection)
+    activity = of(connection)
+    if activity.is_watched:
+        _check(activity, connection)
 
 
 def _check(activity: Activity, connection: Connection) -> None:
-    if not activity.is_watched:
-        return
     if activity.deadline is not None and time.monotonic() > activity.deadline[0]:
         raise DeadlineExceededError.after(activity.deadline[1])
     if activity.doom is not None or _is_aborted(activity, connection):
@@ -218,24 +218,31 @@ def autocommits(connection: Connection) -> bool:
     return connection._is_autocommit_isolation()
 
 
-def _before_statement(_cursor: Any, statement: str, *rest: Any) -> None:
-    context = rest[-1]  # parameters come before it where there are any
+def _before_execute(_cursor: Any, statement: str, _parameters: Any, context: Any) -> None:
+    _before_statement(statement, context)
+
+
+def _before_statement(statement: str, context: Any) -> None:
+    # Runs once per statement: what is asked often comes first, and calls are few.
     connection = context.root_connection
     activity = of(connection)
     activity.statements += 1
     if context.isinsert or context.isupdate or context.isdelete or context.isddl:
-        _check(activity, connection)
-        activity.writes += 1
+        writes, kind = True, None
     elif context.compiled is None or context.is_text:
-        _check(activity, connection)
-        activity.writes += may_write(statement)
+        writes, kind = may_write(statement), None
     else:
-        kind = type(context.invoked_statement)
-        if kind is not RollbackToSavepointClause:
-            _check(activity, connection)
-        follow = _SAVEPOINTS.get(kind)
-        if follow is not None:
-            follow(activity, context.invoked_statement.ident)
+        writes, kind = False, type(context.invoked_statement)
+    if activity.is_watched and kind is not RollbackToSavepointClause:
+        _check(activity, connection)
+    if writes:
+        activity.writes += 1
+    elif kind in _SAVEPOINTS:
+        _SAVEPOINTS[kind](activity, context.invoked_statement.ident)
+
+
+def _before_execute_without_parameters(_cursor: Any, statement: str, context: Any) -> None:
+    _before_statement(statement, context)
 
 
 def _on_error(context: ExceptionContext) -> None:
@@ -250,16 +257,16 @@ def _on_error(context: ExceptionContext) -> None:
         note_error(connection, error)
 
 
-_SAVEPOINTS = {
+_SAVEPOINTS: dict[type | None, Callable[[Activity, str], None]] = {
     SavepointClause: Activity.open_savepoint,
     ReleaseSavepointClause: Activity.release_savepoint,
     RollbackToSavepointClause: Activity.undo_savepoint,
 }
 
 _LISTENERS: tuple[tuple[str, Callable[..., None]], ...] = (
-    ("do_execute", _before_statement),
-    ("do_executemany", _before_statement),
-    ("do_execute_no_params", _before_statement),
+    ("do_execute", _before_execute),
+    ("do_executemany", _before_execute),
+    ("do_execute_no_params", _before_execute_without_parameters),
     ("handle_error", _on_error),
 )
 
