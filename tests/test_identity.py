@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, create_engine, select
+from sqlalchemy import ForeignKey, create_engine, event, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from sessionwise import Session
@@ -104,6 +104,23 @@ def test_stays_ours(db: Database, verb: str) -> None:
         session.flush()
         assert (User, (1,)) in session.identity_map
         assert user in session
+
+
+def test_a_listener_may_add_while_all_are_expunged(session: Session) -> None:
+    """What it adds is in the session's map, and the map is ours."""
+    seat = Seat(row=1, letter="A")
+    session.add(seat)
+    session.commit()
+
+    def add_again(session: Session, instance: object) -> None:
+        session.add(instance)
+
+    event.listen(session, "persistent_to_detached", add_again, once=True)
+    session.expunge_all()
+    assert seat in session
+    assert session.identity_map[Seat, (1, "A")] is seat
+    session.expunge(seat)
+    assert (Seat, (1, "A")) not in session.identity_map
 
 
 def test_forgets_collected_objects(db: Database) -> None:

@@ -71,12 +71,13 @@ class IdentityMap(_WeakInstanceDict):
 
 
 def install(session: Session) -> None:
-    """Turn the session's identity map into ours, where it stands.
-
-    The class of the map changes, not the map: SQLAlchemy makes it in places that cannot be
-    overridden, and each state in it holds a reference to it.
-    """
-    session.identity_map.__class__ = IdentityMap
+    """Put our identity map in the place of SQLAlchemy's, which must be new."""
+    made = session.identity_map
+    if len(made):
+        # A listener has filled it already: the states in it refer to the map that they are in.
+        made.__class__ = IdentityMap
+    else:
+        session.identity_map = IdentityMap()
 
 
 def _entry(state: InstanceState[Any]) -> str:

@@ -62,11 +62,9 @@ class Session(orm.Session):
     # 0 unit of work
 
     def _autobegin_t(self, begin: bool = False) -> SessionTransaction:
-        transaction = super()._autobegin_t(begin)
-        # Asked for at each add(): a unit that runs must cost one comparison.
-        if transaction.__class__ is orm.SessionTransaction:
-            unit.begin(transaction)
-        return transaction
+        if self.in_transaction() or not (begin or self.autobegin):
+            return super()._autobegin_t(begin)
+        return unit.begin(self, explicitly=begin)
 
     @property
     def outcome(self) -> Outcome | None:

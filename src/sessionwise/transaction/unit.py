@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 
 from sessionwise.errors import CommitUnknownError, LeakedSessionWarning
 from sessionwise.transaction import activity, adoption, callbacks, internals, joined, receipt
@@ -213,11 +213,11 @@ def ledger_of(session: Session) -> Ledger:
     return ledger
 
 
-def begin(transaction: SessionTransaction) -> None:
-    """Make a root transaction that SQLAlchemy has just begun a unit.
+def begin(session: Session, *, explicitly: bool) -> Unit:
+    """Begin the unit of a session that has none.
 
-    The class changes, not the object: SQLAlchemy has no place to say which class to make.
+    :param explicitly: by ``begin()``, and not by the first use.
     """
-    transaction.__class__ = Unit
-    session = transaction.session
     session.__dict__[_LEDGER] = Ledger(ledger_of(session).receipts, Outcome.ACTIVE)
+    origin = SessionTransactionOrigin
+    return Unit(session, origin.BEGIN if explicitly else origin.AUTOBEGIN)
