@@ -27,6 +27,15 @@ def when_stored(session: Session, call: Callable[[], object]) -> None:
         event.listen(session, "after_commit", lambda _session: call())
 
 
+def says_stored(session: Session) -> bool:
+    """Commit, and take an exception for a no."""
+    try:
+        session.commit()
+    except PendingRollbackError:
+        return False
+    return True
+
+
 def believe_commit(db: Side) -> bool:
     """Swallow an error, and believe what commit() says."""
     with db.session() as session:
@@ -36,14 +45,9 @@ def believe_commit(db: Side) -> bool:
             session.execute(text("SELECT no_such_column"))
         except DBAPIError:
             pass  # "it was only a query"
-        try:
-            session.commit()
-            says_stored = True
-        except PendingRollbackError:
-            says_stored = False
+        stored = says_stored(session)
     with db.engine.connect() as connection:
-        is_stored = stored_flights(connection) == "20 new flights"
-    return says_stored == is_stored
+        return stored == (stored_flights(connection) == "20 new flights")
 
 
 def tell_when_stored(db: Side) -> str:
