@@ -7,10 +7,10 @@ import sys
 
 from tests.servers import ServerUnavailable
 
-from benchmarks import dropin_cost, receipts, report
+from benchmarks import bad_rows, dropin_cost, receipts, report
 from benchmarks.databases import DATABASES, database
 
-CASES = {case.CASE: case.run for case in (dropin_cost, receipts)}
+CASES = {case.CASE: case.run for case in (dropin_cost, receipts, bad_rows)}
 
 
 def main() -> int:

@@ -17,7 +17,12 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples" / "guide").glob("[0
 
 
 def test_there_are_examples() -> None:
-    assert [path.stem for path in EXAMPLES] == ["10_identity_map", "11_savepoint", "12_connection"]
+    assert [path.stem for path in EXAMPLES] == [
+        "01_scoped_session",
+        "10_identity_map",
+        "11_savepoint",
+        "12_connection",
+    ]
 
 
 def run(example: Path, **environment: str) -> None:

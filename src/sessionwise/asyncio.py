@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from sqlalchemy.ext import asyncio as sa_asyncio
 
-from sessionwise import options
+from sessionwise import batch, options
 from sessionwise.lifting import AsyncCursor, lift_block
+from sessionwise.scope import ScopeRegistry, current_owner
 from sessionwise.session import Session
 from sessionwise.transaction import failed_block
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncSession", "async_scoped_session", "async_sessionmaker"]
 
 _AS = TypeVar("_AS", bound=sa_asyncio.AsyncSession)
+_T = TypeVar("_T")
 _OurAS = TypeVar("_OurAS", bound="AsyncSession")
 
 
@@ -83,6 +86,19 @@ class AsyncSession(sa_asyncio.AsyncSession):
         with failed_block.handling(self.sync_session, sys.exc_info()[1]):
             await super().rollback()
 
+    async def each(
+        self,
+        items: Iterable[_T],
+        apply: Callable[[_T], object] | None = None,
+        *,
+        chunk_size: int = batch.CHUNK_SIZE,
+    ) -> batch.BatchResult[_T]:
+        """Do the same to each item, as if it had a savepoint of its own; see ``Session``.
+
+        :param apply: a function that is not async; it uses the sync session.
+        """
+        return await self.run_sync(lambda _: self._ours.each(items, apply, chunk_size=chunk_size))
+
     # 12 connection
 
     async def advisory_lock(self, key: int | str, *, timeout: float | None = None) -> None:
@@ -138,10 +154,41 @@ class async_sessionmaker(sa_asyncio.async_sessionmaker[_AS]):  # noqa: N801 -- S
 
 
 class async_scoped_session(sa_asyncio.async_scoped_session[_OurAS]):  # noqa: N801 -- SQLAlchemy's
-    """SQLAlchemy's ``async_scoped_session``, with the verbs that our sessions have more.
+    """SQLAlchemy's ``async_scoped_session`` that holds no session longer than its task lives.
 
-    Each is the verb of the scope's session: see ``AsyncSession``.
+    It also has the verbs that our sessions have more; each is the verb of the scope's session.
+
+    :param session_factory: makes a session, usually an ``async_sessionmaker``.
+    :param scopefunc: returns the key of the current scope, as in SQLAlchemy: the session then
+      stays until ``remove()``. Without it there is one session per task; one that still holds a
+      connection when the task ends has it terminated, with a ``LeakedSessionWarning``.
     """
+
+    registry: ScopeRegistry[_OurAS]
+
+    def __init__(
+        self,
+        session_factory: sa_asyncio.async_sessionmaker[_OurAS],
+        scopefunc: Callable[[], Any] | None = None,
+    ) -> None:
+        super().__init__(session_factory, scopefunc or current_owner)
+        self.registry = ScopeRegistry(session_factory, scopefunc)
+
+    @asynccontextmanager
+    async def scope(self, **options: Any) -> AsyncIterator[_OurAS]:
+        """Use one session for everything in a block, child tasks too, and close it at the end.
+
+        :param options: of the session, as the factory takes them.
+        """
+        session = self.session_factory(**options)
+        with self.registry.block(session) as block:
+            try:
+                yield session
+            finally:
+                if block.has():
+                    # As SQLAlchemy's own block does: a task that is cancelled gives back, too.
+                    closing = block.get(self.session_factory).close()
+                    await asyncio.shield(asyncio.create_task(closing))
 
     @property
     def outcome(self) -> Outcome | None:
@@ -164,6 +211,12 @@ class async_scoped_session(sa_asyncio.async_scoped_session[_OurAS]):  # noqa: N8
     def cursor(self, **bind_arguments: Any) -> AbstractAsyncContextManager[AsyncCursor]:
         """Give the driver's cursor for a block."""
         return self.registry().cursor(**bind_arguments)
+
+    async def each(
+        self, items: Iterable[_T], apply: Callable[[_T], object] | None = None, **options: Any
+    ) -> batch.BatchResult[_T]:
+        """Do the same to each item, as if it had a savepoint of its own."""
+        return await self.registry().each(items, apply, **options)
 
     async def advisory_lock(self, key: int | str, *, timeout: float | None = None) -> None:
         """Hold a lock of the database's until the unit of work ends."""

@@ -317,7 +317,7 @@ class AsyncDatabase(_Units[AsyncSession]):
     @cached_property
     def scoped(self) -> async_scoped_session[AsyncSession]:
         """One session per task."""
-        return async_scoped_session(self._maker, asyncio.current_task)
+        return async_scoped_session(self._maker)
 
     def session(self, **options: Any) -> AsyncSession:
         """Make a session, for an ``async with`` block: it closes, and never commits by itself."""

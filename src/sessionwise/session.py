@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sqlalchemy import orm
 
-from sessionwise import connection, identity, options, savepoint
+from sessionwise import batch, connection, identity, options, savepoint
 from sessionwise.transaction import callbacks, unit
 from sessionwise.transaction.concurrency import Guard
 from sessionwise.transaction.failed_block import install as install_failed_block
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import Unpack
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Session", "sessionmaker"]
 
 _S = TypeVar("_S", bound=orm.Session)
+_T = TypeVar("_T")
 HookT = TypeVar("HookT", bound="Callable[[], object]")
 
 
@@ -161,6 +162,24 @@ class Session(orm.Session):
         """Roll back the transaction; in a savepoint block, the block's savepoint."""
         with self._guard:
             savepoint.rollback(self, super().rollback)
+
+    def each(
+        self,
+        items: Iterable[_T],
+        apply: Callable[[_T], object] | None = None,
+        *,
+        chunk_size: int = batch.CHUNK_SIZE,
+    ) -> batch.BatchResult[_T]:
+        """Do the same to each item, as if it had a savepoint of its own.
+
+        :param items: read as needed, ``chunk_size`` at a time.
+        :param apply: takes an item; ``session.add`` by default. It is called again for the items
+          of a chunk in which one failed.
+        :param chunk_size: how many items share a savepoint, at most.
+        :returns: the items accepted, and those rejected with their errors.
+        :raises OptionError: for a ``chunk_size`` below 1.
+        """
+        return batch.each(self, items, apply, chunk_size=chunk_size)
 
     # 12 connection
 

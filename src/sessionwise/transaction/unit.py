@@ -65,7 +65,8 @@ class Unit(SessionTransaction):
 
     _in_block = False
     _ending = False
-    _began_at: str | None = None
+    began_at: str | None = None
+    """Where the application began it, as ``file:line``; None until it has a connection."""
 
     @property
     def _ledger(self) -> Ledger:
@@ -83,15 +84,15 @@ class Unit(SessionTransaction):
         elif isinstance(connection, Connection) and activity.autocommits(connection):
             outcome = Outcome.AUTOCOMMIT
         self._ledger.by_engine[connection.engine] = outcome
-        if self._began_at is None and connection is not bind:
-            self._began_at = describe(application_frame())
+        if self.began_at is None and connection is not bind:
+            self.began_at = describe(application_frame())
         return connection
 
     def __del__(self) -> None:
         """Tell of a session that nobody closed; the interpreter's exit closes all."""
-        if self._began_at is None or internals.is_in(self, "CLOSED") or sys.is_finalizing():
+        if self.began_at is None or internals.is_in(self, "CLOSED") or sys.is_finalizing():
             return
-        warning = LeakedSessionWarning.at(self._began_at, "the garbage collector")
+        warning = LeakedSessionWarning.at(self.began_at, "the garbage collector")
         warnings.warn(warning, stacklevel=1)
 
     def __enter__(self) -> Unit:
