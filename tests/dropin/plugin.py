@@ -1,7 +1,7 @@
 """A pytest plugin for SQLAlchemy's test suite: our classes, and outcomes as JSON.
 
 The environment says what to do: ``DROPIN_OUTCOMES`` is the file to write, ``DROPIN_OURS`` puts our
-classes in place of SQLAlchemy's, ``DROPIN_ONLY`` names a file with the tests to run.
+classes in place of SQLAlchemy's, ``DROPIN_WITHOUT`` names a file with the tests to leave out.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ if "DROPIN_OURS" in os.environ:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "DROPIN_ONLY" not in os.environ:
+    if "DROPIN_WITHOUT" not in os.environ:
         return
-    wanted = set(Path(os.environ["DROPIN_ONLY"]).read_text().splitlines())
-    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in wanted])
-    items[:] = [item for item in items if item.nodeid in wanted]
+    without = set(Path(os.environ["DROPIN_WITHOUT"]).read_text().splitlines())
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in without])
+    items[:] = [item for item in items if item.nodeid not in without]
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

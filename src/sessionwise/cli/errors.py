@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import traceback
 from contextlib import contextmanager
@@ -49,6 +50,9 @@ def told_in_one_line(*, debug: bool) -> Iterator[Subject]:
         with ending_by_exception():
             yield subject
     except KeyboardInterrupt:
+        # Sessions that were in the middle of something are collected after their connections have
+        # been closed; the pool would tell of each.
+        logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
         _say("interrupted")
         raise typer.Exit(INTERRUPTED) from None
     except (InputError, DBAPIError) as error:
