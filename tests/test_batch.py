@@ -75,7 +75,8 @@ class TestDecisions:
         assert batch.size(500, 10_000, 1) == 500
         assert batch.size(500, 10_000, 100) == 40
         assert batch.size(500, 100, 3) == 13
-        assert batch.size(500, 100, 4) == 1
+        assert batch.size(500, 100, 12) == 3
+        assert batch.size(500, 100, 13) == 1
         assert batch.size(500, 1, 1) == 1
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.orm.exc import UnmappedColumnError
 
 from sessionwise.errors import DeadlineExceededError, OptionError
-from sessionwise.transaction import activity, internals
+from sessionwise.transaction import activity, failed_block, internals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -40,7 +40,7 @@ CHUNK_SIZE = 500
 """Larger ones save next to nothing, and cost more where one item fails."""
 WAYS = 8
 """In how many parts a chunk that failed is done again."""
-MANY = 0.03
+MANY = 0.12
 """The share of surprises beyond which items go one by one: a failed attempt costs several."""
 HOPEFUL = 0.4
 """How many failing items a chunk may be expected to have: two of three such chunks have none."""
@@ -198,6 +198,10 @@ class _Batch(Generic[T]):
         result, to_do, foreseen = self.result, [chunk], set[int]()
         while to_do:
             part = to_do.pop()
+            limit = size(len(part), result.total, self._surprises)
+            if len(part) > WAYS * limit:  # it was cut when less was known
+                to_do.append(part[limit:])
+                part = part[:limit]
             failure = self._attempt([item for _, item in part])
             if failure is None:
                 result.accepted.extend(item for _, item in part)
@@ -215,23 +219,19 @@ class _Batch(Generic[T]):
 
         The block is entered, so that a ``commit()`` of ``apply``'s ends the savepoint, no more.
         """
-        with self._session.begin_nested() as savepoint:
-            self._savepoint = savepoint
-            self._added.clear()
-            applied = False
-            try:
-                for self._place, item in enumerate(items):
-                    self._apply(item)
-                    self._check_savepoint()
+        self._added.clear()
+        applied = False
+        self._savepoint = savepoint = self._session.begin_nested()
+        try:
+            with savepoint:
+                self._apply_to(items)
                 applied = True
-                savepoint.commit()
-                return None
-            except Exception as raised:
-                self._check_savepoint(raised)
-                if not _is_an_items(raised, self._session):
-                    raise
-                savepoint.rollback()
-                error = raised
+            return None
+        except Exception as raised:
+            failed_block.forget(self._session)
+            if not _is_an_items(raised, self._session):
+                raise
+            error = raised
         suspects = set[int]() if applied else {self._place}
         told = set[int]()
         if len(items) > WAYS and isinstance(error, IntegrityError):
@@ -239,9 +239,18 @@ class _Batch(Generic[T]):
         self._restore_added()
         return _Failure(error, suspects | told, foreseen=bool(told))
 
+    def _apply_to(self, items: Sequence[T]) -> None:
+        try:
+            for self._place, item in enumerate(items):
+                self._apply(item)
+                self._check_savepoint()
+        except Exception as raised:
+            self._check_savepoint(raised)
+            raise
+
     def _check_savepoint(self, error: Exception | None = None) -> None:
         if self._savepoint is None:
-            raise InvalidRequestError(
+            raise _SavepointGoneError(
                 "apply has ended the savepoint that session.each() called it in. Leave commit(), "
                 "rollback() and close() out of it; with session.begin_nested() it has a block of "
                 "its own to undo"
@@ -270,9 +279,13 @@ class _Batch(Generic[T]):
                     state.dict.pop(attribute.key, None)
 
 
+class _SavepointGoneError(InvalidRequestError):
+    """``apply`` has ended the savepoint that it was called in."""
+
+
 def _is_an_items(error: Exception, session: Session) -> bool:
     """Say whether an error rejects an item, or else ends the batch."""
-    if isinstance(error, DeadlineExceededError | IllegalStateChangeError):
+    if isinstance(error, _SavepointGoneError | DeadlineExceededError | IllegalStateChangeError):
         return False
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return False

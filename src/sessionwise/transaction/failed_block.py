@@ -27,6 +27,7 @@ __all__ = [
     "FailedBlock",
     "FailedBlockMode",
     "discards_work",
+    "forget",
     "handling",
     "install",
     "is_contained",
@@ -106,6 +107,11 @@ def remember(session: Session, location: str, exception: BaseException) -> None:
     # By way of __dict__: an exception may be frozen.
     exception.__dict__[_MARK] = mark
     _memory(session).failed = FailedBlock(location, mark, weakref(unit), _statements(session))
+
+
+def forget(session: Session) -> None:
+    """Forget the failed block: whoever has caught the exception knows that the block is undone."""
+    _memory(session).failed = None
 
 
 def recall(session: Session) -> FailedBlock | None:
