@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,17 @@ from sqlalchemy import Engine, make_url
 
 from tests import servers
 from tests.backends import DRIVERS, Database, Driver, create_tables
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _threads_are_not_traced() -> None:
+    """Keep coverage out of the tests' own threads.
+
+    On CPython 3.11 it may never return from a thread that ends: greenlet clears up after threads
+    in a pending call, which then runs coverage's weak references, and a traced function that is
+    called from a pending call waits for the next one, forever.
+    """
+    threading.settrace(None)
 
 
 class Servers:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from sqlalchemy import orm
 
 from sessionwise import batch, connection, identity, options, savepoint
-from sessionwise.transaction import callbacks, unit
+from sessionwise.transaction import callbacks, failed_flush, unit
 from sessionwise.transaction.concurrency import Guard
 from sessionwise.transaction.failed_block import install as install_failed_block
 
@@ -122,7 +122,12 @@ class Session(orm.Session):
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Send what has changed, as in SQLAlchemy."""
         with self._guard:
-            super().flush(objects)
+            writes_before = failed_flush.writes(self)
+            try:
+                super().flush(objects)
+            except BaseException as error:
+                failed_flush.note(self, error, writes_before)
+                raise
 
     def close(self) -> None:
         """Close the session; while another thread or task uses it, when that call has ended."""

@@ -12,7 +12,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 
 from sessionwise.errors import CommitUnknownError, LeakedSessionWarning
-from sessionwise.transaction import activity, adoption, callbacks, internals, joined, receipt
+from sessionwise.transaction import (
+    activity,
+    adoption,
+    callbacks,
+    failed_flush,
+    internals,
+    joined,
+    receipt,
+)
 from sessionwise.transaction.callsite import application_frame, describe
 from sessionwise.transaction.outcome import Outcome, overall
 
@@ -111,6 +119,8 @@ class Unit(SessionTransaction):
         finally:
             self._in_block = False
         self._call_back()
+        if value is None:
+            failed_flush.raise_if_lost(self)
 
     def commit(self, _to_root: bool = False) -> None:
         """Commit, and know whether it is stored.
@@ -128,6 +138,7 @@ class Unit(SessionTransaction):
 
     def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
         """Roll back."""
+        failed_flush.forget(self)
         self._give_up()
         self._end(lambda: SessionTransaction.rollback(self, _capture_exception, _to_root))
 
