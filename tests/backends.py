@@ -155,6 +155,12 @@ class Database:
             class_ = sessionwise.asyncio.async_sessionmaker
         return self.blocking(class_(self.engine, **options))
 
+    def inside(self, session: Any, function: Callable[[], Any]) -> Any:
+        """Call a function that loads attributes: for asyncio, in a greenlet of SQLAlchemy's."""
+        if not self.driver.is_async:
+            return function()
+        return session.run_sync(lambda _: function())
+
     @contextmanager
     def connection(self, engine: Any = None) -> Iterator[Any]:
         """Give a connection; what is not committed at the end is rolled back."""

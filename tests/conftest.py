@@ -15,6 +15,7 @@ from sqlalchemy import Engine, make_url
 
 from tests import servers
 from tests.backends import DRIVERS, Database, Driver, create_tables
+from tests.library import empty
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -96,6 +97,13 @@ def db(database: Database) -> Iterator[Database]:
     database.clear()
     yield database
     assert database.sync_engine.pool.checkedout() == 0, "a connection was left checked out"  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def library(db: Database) -> Database:
+    """Give a database by each driver in turn, the tables of ``tests.library`` empty."""
+    empty(db)
+    return db
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])

@@ -5,24 +5,29 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from sqlalchemy.ext import asyncio as sa_asyncio
 
-from sessionwise import batch, options
-from sessionwise.lifting import AsyncCursor, lift_block
+from sessionwise import batch, get, options, stream
+from sessionwise.lifting import AsyncCursor, AsyncObjects, lift_block
 from sessionwise.scope import ScopeRegistry, current_owner
 from sessionwise.session import Session
+from sessionwise.stream import CHUNK_SIZE as STREAMED
 from sessionwise.transaction import failed_block
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
     from sqlalchemy import Engine, orm
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.orm import QueryableAttribute
 
+    from sessionwise.get import Missing
+    from sessionwise.refresh import Missing as MissingOnRefresh
+    from sessionwise.report import SessionReport
     from sessionwise.session import HookT
     from sessionwise.transaction.outcome import Outcome
 
@@ -78,6 +83,90 @@ class AsyncSession(sa_asyncio.AsyncSession):
     def _ours(self) -> Session:
         """The sync session, as a session of ours."""
         return cast("Session", self.sync_session)
+
+    # 5 detach
+
+    @overload
+    async def detach(
+        self, instance: Sequence[_T], *paths: str | QueryableAttribute[Any]
+    ) -> list[_T]: ...
+
+    @overload
+    async def detach(self, instance: _T, *paths: str | QueryableAttribute[Any]) -> _T: ...
+
+    async def detach(self, instance: Any, *paths: str | QueryableAttribute[Any]) -> Any:
+        """Load what is needed of an object, or of many, and detach it; see ``Session``."""
+        return await self.run_sync(lambda _: self._ours.detach(instance, *paths))
+
+    # 6 refresh
+
+    async def refresh_many(
+        self,
+        instances: Iterable[_T],
+        attribute_names: Iterable[str] | None = None,
+        *,
+        with_for_update: bool | Mapping[str, Any] | None = None,
+        missing: MissingOnRefresh = "raise",
+    ) -> list[_T]:
+        """Read the rows of many objects anew, by one SELECT for 500; see ``Session``."""
+        return await self.run_sync(
+            lambda _: self._ours.refresh_many(
+                instances, attribute_names, with_for_update=with_for_update, missing=missing
+            )
+        )
+
+    # 8 get
+
+    @overload
+    async def get_many(
+        self,
+        entity: type[_T],
+        idents: Iterable[Any],
+        *,
+        missing: Literal["none"] = ...,
+        **how: Any,
+    ) -> list[_T | None]: ...
+
+    @overload
+    async def get_many(
+        self,
+        entity: type[_T],
+        idents: Iterable[Any],
+        *,
+        missing: Literal["skip", "raise"],
+        **how: Any,
+    ) -> list[_T]: ...
+
+    async def get_many(
+        self, entity: type[_T], idents: Iterable[Any], *, missing: Missing = "none", **how: Any
+    ) -> list[Any]:
+        """Return the objects with some primary keys: one SELECT for 500; see ``Session``."""
+        return await self.run_sync(
+            lambda _: get.get_many(self.sync_session, entity, idents, missing=missing, **how)
+        )
+
+    # 10 identity map
+
+    def report(self, *, sizes: bool = False) -> SessionReport:
+        """Count what the session holds and what it has done; see ``Session``."""
+        return self._ours.report(sizes=sizes)
+
+    # What it returns is awaited as what SQLAlchemy's returns, and gives objects besides.
+    def stream(  # type: ignore[override]
+        self, statement: Any, *args: Any, chunk_size: int = STREAMED, **kw: Any
+    ) -> AsyncObjects[Any]:
+        """Give the objects of a SELECT one by one, in constant memory, by ``async for``.
+
+        Awaited, it is SQLAlchemy's ``stream``, of rows; the other parameters are for that.
+
+        :param statement: for ``async for``, a SELECT of one mapped class.
+        :param chunk_size: how many objects are in memory at a time.
+        """
+        return AsyncObjects(
+            self,
+            lambda: stream.chunks(self.sync_session, statement, chunk_size),
+            lambda: super(AsyncSession, self).stream(statement, *args, **kw),
+        )
 
     # 11 savepoint
 

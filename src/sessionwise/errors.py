@@ -12,11 +12,15 @@
     ├── TransactionJoinError        also InvalidRequestError
     ├── LateIsolationError          also InvalidRequestError
     ├── LockTimeoutError            also TimeoutError
+    ├── MissingRowsError            also NoResultFound
+    ├── NotLoadedError              also DetachedInstanceError
+    ├── MergeConflictError          also StaleDataError
     └── UnsupportedError            also NotImplementedError
 
     SessionwiseWarning              a UserWarning
     ├── OuterRollbackWarning
-    └── LeakedSessionWarning
+    ├── LeakedSessionWarning
+    └── StaleSnapshotWarning
 
 Each error also inherits what plain SQLAlchemy raises in its place, so an ``except`` clause written
 for SQLAlchemy keeps working. Each is built from facts, names the offending thing, and says what to
@@ -25,6 +29,7 @@ do next.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import (
@@ -32,13 +37,16 @@ from sqlalchemy.exc import (
     DBAPIError,
     IllegalStateChangeError,
     InvalidRequestError,
+    NoResultFound,
     PendingRollbackError,
 )
+from sqlalchemy.orm.exc import DetachedInstanceError, StaleDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "UNKNOWN",
     "CommitHookError",
     "CommitUnknownError",
     "ConcurrentUseError",
@@ -46,14 +54,25 @@ __all__ = [
     "LateIsolationError",
     "LeakedSessionWarning",
     "LockTimeoutError",
+    "MergeConflict",
+    "MergeConflictError",
+    "MissingRowsError",
+    "NotLoadedError",
     "OptionError",
     "OuterRollbackWarning",
     "SessionwiseError",
     "SessionwiseWarning",
+    "StaleSnapshotWarning",
     "TransactionDoomedError",
     "TransactionJoinError",
     "UnsupportedError",
 ]
+
+
+_SHOWN = 5
+"""How many of many things a message names."""
+_LONGEST = 60
+"""How much of a value it shows, in characters."""
 
 
 class SessionwiseError(Exception):
@@ -194,6 +213,81 @@ class LockTimeoutError(SessionwiseError, TimeoutError):
         return cls(f"somebody else held the lock {key!r} for {seconds:g} s: try again later")
 
 
+class MissingRowsError(SessionwiseError, NoResultFound):
+    """Objects were asked for that have no row."""
+
+    @classmethod
+    def of(cls, entity: type[Any], absent: Sequence[tuple[Any, ...]]) -> MissingRowsError:
+        """Build the error from the class and the primary keys that have no row."""
+        shown = ", ".join(map(_show_key, absent[:_SHOWN]))
+        if len(absent) > _SHOWN:
+            shown += f" and {len(absent) - _SHOWN} more"
+        rows = "row" if len(absent) == 1 else "rows"
+        error = cls(f"{entity.__name__} has no {rows} with the primary key {shown}")
+        error.keys = list(absent)
+        return error
+
+    keys: Sequence[tuple[Any, ...]] = ()
+    """The primary keys that have no row, each a tuple."""
+
+
+class NotLoadedError(SessionwiseError, DetachedInstanceError):
+    """What was not loaded before ``detach()`` has been read afterwards."""
+
+    @classmethod
+    def of(cls, class_name: str, attribute: str, path: str) -> NotLoadedError:
+        """Build the error from the attribute, and the path that loads it."""
+        return cls(
+            f"{class_name}.{attribute} was not loaded when its object was detached. Name it "
+            f"there: session.detach(..., {path!r})"
+        )
+
+
+@dataclass(frozen=True)
+class MergeConflict:
+    """An attribute that both sides of a merge have changed."""
+
+    instance: object
+    """The object that was to be merged."""
+    attribute: str
+    """The name of the attribute."""
+    base: Any
+    """Its value when the object was loaded; ``UNKNOWN`` where nobody can say."""
+    mine: Any
+    """Its value in the object."""
+    theirs: Any
+    """Its value in the database now."""
+
+
+class _Unknown:
+    def __repr__(self) -> str:
+        return "unknown"
+
+
+UNKNOWN = _Unknown()
+"""Stands for a base value that nobody knows."""
+
+
+class MergeConflictError(SessionwiseError, StaleDataError):
+    """Objects to be merged, and the rows they are merged into, were both changed."""
+
+    @classmethod
+    def of(cls, conflicts: Sequence[MergeConflict]) -> MergeConflictError:
+        """Build the error from the conflicts, one or more."""
+        shown = "; ".join(map(_show_conflict, conflicts[:_SHOWN]))
+        if len(conflicts) > _SHOWN:
+            shown += f"; and {len(conflicts) - _SHOWN} more"
+        error = cls(
+            f"changed here and in the database: {shown}. Nothing has been merged. Decide with "
+            "conflicts='mine' or conflicts='theirs', or show both values to the user"
+        )
+        error.conflicts = list(conflicts)
+        return error
+
+    conflicts: Sequence[MergeConflict] = ()
+    """Every attribute in conflict."""
+
+
 class UnsupportedError(SessionwiseError, NotImplementedError):
     """The database has no such thing."""
 
@@ -205,6 +299,19 @@ class UnsupportedError(SessionwiseError, NotImplementedError):
 
 class SessionwiseWarning(UserWarning):
     """The base of every warning that sessionwise emits."""
+
+
+class StaleSnapshotWarning(SessionwiseWarning):
+    """A refresh has read an old state: the transaction sees the database as it once was."""
+
+    @classmethod
+    def at(cls, isolation: str) -> StaleSnapshotWarning:
+        """Build the warning from the isolation level."""
+        return cls(
+            f"refreshed in a transaction that is {isolation}: it reads the database as it was "
+            "when the transaction first read, not the newest row. Refresh in a new transaction, "
+            "use with_for_update=True, or isolation='READ COMMITTED'"
+        )
 
 
 class OuterRollbackWarning(SessionwiseWarning):
@@ -239,3 +346,17 @@ class LeakedSessionWarning(SessionwiseWarning):
 def _one_line(error: BaseException) -> str:
     first, *_ = str(error).splitlines() or [""]
     return f"{type(error).__name__}: {first}"
+
+
+def _show_key(key: tuple[Any, ...]) -> str:
+    return repr(key[0] if len(key) == 1 else key)
+
+
+def _show_conflict(conflict: MergeConflict) -> str:
+    shown = (f"{name} {_short(getattr(conflict, name))}" for name in ("base", "mine", "theirs"))
+    return f"{type(conflict.instance).__name__}.{conflict.attribute} ({', '.join(shown)})"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

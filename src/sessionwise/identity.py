@@ -49,8 +49,9 @@ class IdentityMap(_WeakInstanceDict):
         """Return the object of the key, or ``default`` where the map has none."""
         state = self._dict.get(key)
         if state is None:
-            short = isinstance(key, tuple) and len(key) == _SHORT_KEY
-            return self._get_short(key, default) if short else default
+            if key.__class__ is tuple and len(key) == _SHORT_KEY:
+                return self._get_short(key, default)
+            return default
         found = state.obj()
         return default if found is None else found
 

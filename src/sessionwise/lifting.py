@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Generator,
+        Iterator,
+    )
     from contextlib import AbstractContextManager
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
-__all__ = ["AsyncCursor", "lift_block"]
+__all__ = ["AsyncCursor", "AsyncObjects", "lift_block"]
 
 _T = TypeVar("_T")
 
@@ -29,6 +36,29 @@ async def lift_block(
             raise
     else:
         await _run(session, block.__exit__, None, None, None)
+
+
+class AsyncObjects(Generic[_T]):
+    """Objects that come in chunks, for ``async for``; awaited, it is something else."""
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        chunks: Callable[[], Iterator[list[_T]]],
+        awaited: Callable[[], Coroutine[Any, Any, Any]],
+    ) -> None:
+        self._session = session
+        self._chunks = chunks
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._awaited().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[_T]:
+        chunks = await _run(self._session, self._chunks)
+        while (chunk := await _run(self._session, next, chunks, None)) is not None:
+            for one in chunk:
+                yield one
 
 
 class AsyncCursor:

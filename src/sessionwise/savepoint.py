@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from sqlalchemy.engine.util import TransactionalContext
 from sqlalchemy.orm import SessionTransaction
 
-from sessionwise.transaction import activity, callbacks, failed_block, failed_flush, internals
+from sessionwise.transaction import activity, callbacks, failed_block, flushing, internals
 from sessionwise.transaction.callsite import application_frame, describe
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class SavepointBlock(SessionTransaction):
         try:
             super().__exit__(type_, value, traceback)
             if value is None:
-                failed_flush.raise_if_lost(self)
+                flushing.raise_if_lost(self)
         except BaseException as error:
             left_by = error
             raise
@@ -69,7 +69,7 @@ class SavepointBlock(SessionTransaction):
 
     def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
         """Undo the savepoint; in a ``with`` block a fresh one opens for the rest of it."""
-        failed_flush.forget(self)
+        flushing.forget(self)
         reopening = self._blocks_to_reopen()
         super().rollback(_capture_exception, _to_root)
         _reopen(reopening)
@@ -160,7 +160,7 @@ def _reopen(blocks: list[SavepointBlock]) -> None:
     innermost = session._trans_context_manager
     try:
         for closed in blocks:
-            parent = session._transaction
+            parent = internals.innermost(session)
             if parent is None or not parent.is_active:
                 return
             session._trans_context_manager = closed._outer_trans_ctx

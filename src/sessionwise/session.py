@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from sqlalchemy import orm
 
-from sessionwise import batch, connection, identity, options, savepoint
-from sessionwise.transaction import callbacks, failed_flush, unit
+from sessionwise import (
+    batch,
+    connection,
+    detach,
+    get,
+    identity,
+    options,
+    refresh,
+    report,
+    savepoint,
+    statistics,
+    stream,
+)
+from sessionwise.stream import CHUNK_SIZE as STREAMED
+from sessionwise.transaction import callbacks, flushing, internals, unit
 from sessionwise.transaction.concurrency import Guard
 from sessionwise.transaction.failed_block import install as install_failed_block
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import Unpack
 
-    from sqlalchemy import Connection, Engine
-    from sqlalchemy.orm import SessionTransaction
+    from sqlalchemy import Connection, Engine, Select
+    from sqlalchemy.orm import QueryableAttribute, SessionTransaction
+    from sqlalchemy.sql.selectable import ForUpdateParameter
 
+    from sessionwise.get import Missing
+    from sessionwise.refresh import Missing as MissingOnRefresh
+    from sessionwise.report import SessionReport
     from sessionwise.transaction.failed_block import FailedBlockMode
     from sessionwise.transaction.outcome import Outcome
     from sessionwise.transaction.receipt import ReceiptMode
@@ -63,8 +80,11 @@ class Session(orm.Session):
     # 0 unit of work
 
     def _autobegin_t(self, begin: bool = False) -> SessionTransaction:
-        if self.in_transaction() or not (begin or self.autobegin):
-            return super()._autobegin_t(begin)
+        running = internals.innermost(self)
+        if running is not None:  # this runs for each object that is added
+            return running
+        if not (begin or self.autobegin):
+            return super()._autobegin_t(begin)  # raises
         return unit.begin(self, explicitly=begin)
 
     @property
@@ -122,12 +142,18 @@ class Session(orm.Session):
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Send what has changed, as in SQLAlchemy."""
         with self._guard:
-            writes_before = failed_flush.writes(self)
-            try:
+            if internals.is_clean(self):  # as at most of the autoflushes
                 super().flush(objects)
-            except BaseException as error:
-                failed_flush.note(self, error, writes_before)
-                raise
+            else:
+                flushing.flush(self, super().flush, objects)
+
+    def _autoflush(self) -> None:
+        counted = statistics.of(self)
+        counted.in_autoflush = True
+        try:
+            super()._autoflush()
+        finally:
+            counted.in_autoflush = False
 
     def close(self) -> None:
         """Close the session; while another thread or task uses it, when that call has ended."""
@@ -144,7 +170,113 @@ class Session(orm.Session):
         if not self._guard.defer(super().invalidate):
             super().invalidate()
 
+    # 5 detach
+
+    @overload
+    def detach(
+        self, instance: Sequence[_T], *paths: str | QueryableAttribute[Any]
+    ) -> list[_T]: ...
+
+    @overload
+    def detach(self, instance: _T, *paths: str | QueryableAttribute[Any]) -> _T: ...
+
+    def detach(self, instance: Any, *paths: str | QueryableAttribute[Any]) -> Any:
+        """Load what is needed of an object, or of a list of them, and take it out of the session.
+
+        What was loaded can be read ever after; what was not raises NotLoadedError. To change what
+        can be reached from the objects writes nothing.
+
+        :param paths: what to load, as attributes or names; dots lead on: ``"orders.items"``.
+        """
+        return detach.detach(self, instance, *paths)
+
+    # 6 refresh
+
+    def refresh(
+        self,
+        instance: object,
+        attribute_names: Iterable[str] | None = None,
+        with_for_update: ForUpdateParameter = None,
+    ) -> None:
+        """Read an object's row anew, as in SQLAlchemy; warn where that is an old state."""
+        refresh.refresh(self, super().refresh, instance, attribute_names, with_for_update)
+
+    def refresh_many(
+        self,
+        instances: Iterable[_T],
+        attribute_names: Iterable[str] | None = None,
+        *,
+        with_for_update: bool | Mapping[str, Any] | None = None,
+        missing: MissingOnRefresh = "raise",
+    ) -> list[_T]:
+        """Read the rows of many objects anew, by one SELECT for 500.
+
+        :param attribute_names: what to refresh; None: columns, and what was loaded eagerly.
+        :param with_for_update: lock the rows: True, or the parameters of ``with_for_update()``.
+        :param missing: for objects whose row is gone: ``"raise"``, or ``"expunge"`` them.
+        :returns: the objects that have a row.
+        :raises MissingRowsError: for ``missing="raise"``.
+        """
+        return refresh.refresh_many(
+            self, instances, attribute_names, with_for_update=with_for_update, missing=missing
+        )
+
+    # 8 get
+
+    @overload
+    def get_many(
+        self,
+        entity: type[_T],
+        idents: Iterable[Any],
+        *,
+        missing: Literal["none"] = ...,
+        **how: Any,
+    ) -> list[_T | None]: ...
+
+    @overload
+    def get_many(
+        self,
+        entity: type[_T],
+        idents: Iterable[Any],
+        *,
+        missing: Literal["skip", "raise"],
+        **how: Any,
+    ) -> list[_T]: ...
+
+    def get_many(
+        self, entity: type[_T], idents: Iterable[Any], *, missing: Missing = "none", **how: Any
+    ) -> list[Any]:
+        """Return the objects with some primary keys, in the order asked: one SELECT for 500.
+
+        What the identity map holds costs nothing.
+
+        :param idents: primary keys, each as ``get()`` takes it.
+        :param missing: what stands for a row that is not there: ``"none"``: None; ``"skip"``:
+          nothing; ``"raise"``: an error.
+        :param how: the other parameters of ``get()``: ``options``, ``populate_existing``,
+          ``with_for_update``, ``identity_token``, ``execution_options``, ``bind_arguments``.
+        :raises MissingRowsError: for ``missing="raise"``, with the keys of all that are not there.
+        """
+        return get.get_many(self, entity, idents, missing=missing, **how)
+
     # 10 identity map
+
+    def report(self, *, sizes: bool = False) -> SessionReport:
+        """Count what the session holds, by class and state, and what it has done in its unit.
+
+        :param sizes: measure the objects' memory, too.
+        """
+        return report.report(self, sizes=sizes)
+
+    def stream(self, statement: Select[tuple[_T]], *, chunk_size: int = STREAMED) -> Iterator[_T]:
+        """Give the objects of a SELECT one by one, in constant memory.
+
+        Other statements, and commits, may come in between.
+
+        :param statement: a SELECT of one mapped class.
+        :param chunk_size: how many objects are in memory at a time.
+        """
+        return stream.stream(self, statement, chunk_size=chunk_size)
 
     def expunge_all(self) -> None:
         """Remove every object from the session, as in SQLAlchemy."""

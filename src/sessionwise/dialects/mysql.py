@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 
-from sessionwise.dialects.traits import Doom, Traits
+from sessionwise.dialects.traits import Doom, Traits, isolation_level
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -51,6 +51,11 @@ class MySQL(Traits):
     def is_writable(self, connection: Connection) -> bool:
         """Ask for the configuration: that of a replica says no."""
         return not connection.exec_driver_sql("SELECT @@read_only").scalar()
+
+    def snapshot(self, connection: Connection, writes: int) -> str | None:
+        """REPEATABLE READ, the server's default; SERIALIZABLE locks what it reads instead."""
+        level = isolation_level(connection)
+        return level if level == "REPEATABLE READ" else None
 
     def doom(self, error: BaseException, driver_connection: Any, *, begun: bool) -> Doom | None:
         """1205 ends the statement only, unless ``innodb_rollback_on_timeout`` is on."""

@@ -5,7 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from sessionwise.dialects.traits import Doom, Receipt, Resolution, Traits, sqlstate
+from sessionwise.dialects.traits import (
+    Doom,
+    Receipt,
+    Resolution,
+    Traits,
+    isolation_level,
+    sqlstate,
+)
 from sessionwise.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -74,6 +81,11 @@ class PostgreSQL(Traits):
         """Look at what libpq knows; asyncpg does not tell, its errors do."""
         info = getattr(driver_connection, "info", None)
         return info is not None and info.transaction_status == _IN_ERROR
+
+    def snapshot(self, connection: Connection, writes: int) -> str | None:
+        """REPEATABLE READ and SERIALIZABLE read the state of their first statement."""
+        level = isolation_level(connection)
+        return level if level in {"REPEATABLE READ", "SERIALIZABLE"} else None
 
     def doom(self, error: BaseException, driver_connection: Any, *, begun: bool) -> Doom | None:
         """Any error that the server reports aborts what is since the innermost savepoint."""

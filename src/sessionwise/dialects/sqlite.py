@@ -9,6 +9,7 @@ Source: https://www.sqlite.org/lang_savepoint.html, "Transaction Nesting Rules".
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["SQLite"]
 
 _METHOD = "do_savepoint"
+
+_READER = "sessionwise_reader"
+"""Where a pooled connection notes the transaction that has begun to read, not to write."""
 
 _SECONDS_TO_WAIT = 30
 """How long a writer waits for another one to end."""
@@ -40,6 +44,8 @@ class SQLite(Traits):
     def begin(self, connection: Connection, *, read_only: bool) -> None:
         """Begin as a writer, so that what is read is still true when it is written."""
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        root = connection.get_transaction()
+        connection.info[_READER] = ref(root) if read_only and root is not None else None
 
     def is_writable(self, connection: Connection) -> bool:
         """Begin to write, and do not."""
@@ -72,6 +78,16 @@ class SQLite(Traits):
     def release(self, engine: Engine) -> None:
         """Undo :meth:`adopt`."""
         engine.dialect.__dict__.pop(_METHOD, None)
+
+    def snapshot(self, connection: Connection, writes: int) -> str | None:
+        """Say so of a transaction that only reads; one that may write is alone, and up to date."""
+        driver: Any = connection.connection.driver_connection
+        if writes or not driver.in_transaction:
+            return None
+        reader = connection.info.get(_READER)
+        begun_to_read = reader is not None and reader() is connection.get_transaction()
+        writes_at_once = driver.isolation_level in {"IMMEDIATE", "EXCLUSIVE"}
+        return "read only so far" if begun_to_read or not writes_at_once else None
 
     def doom(self, error: BaseException, driver_connection: Any, *, begun: bool) -> Doom | None:
         """BUSY_SNAPSHOT leaves a transaction that cannot write; some errors end it altogether.

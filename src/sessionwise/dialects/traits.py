@@ -13,7 +13,7 @@ from sessionwise.errors import UnsupportedError
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
-__all__ = ["Doom", "Receipt", "Resolution", "Traits", "sqlstate"]
+__all__ = ["Doom", "Receipt", "Resolution", "Traits", "isolation_level", "sqlstate"]
 
 
 class Doom(Enum):
@@ -87,6 +87,13 @@ class Traits:
         """Say whether the same unit may succeed when it is run again."""
         return sqlstate(error) in {"40001", "40P01"}
 
+    def snapshot(self, connection: Connection, writes: int) -> str | None:
+        """Return the isolation level, where a transaction goes on reading what it read first.
+
+        :param writes: statements of the transaction that may have written.
+        """
+        return None
+
     def take_receipt(self, connection: Connection) -> Receipt | None:
         """Take a receipt for the transaction, where the database has such a thing."""
         return None
@@ -107,6 +114,12 @@ class Traits:
 
     def set_statement_timeout(self, connection: Connection, seconds: float) -> None:
         """Have the server end each statement of the transaction after this time."""
+
+
+def isolation_level(connection: Connection) -> str:
+    """Return the isolation level that a connection was given, without asking the server."""
+    level: str | None = connection.get_execution_options().get("isolation_level")
+    return level or connection.default_isolation_level or ""
 
 
 def sqlstate(error: BaseException) -> str | None:

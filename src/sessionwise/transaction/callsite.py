@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import greenlet
 
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["application_frame", "describe"]
+__all__ = ["application_frame", "describe", "warn_caller"]
 
 _LIBRARIES = frozenset({"sessionwise", "sqlalchemy", "contextlib", "asyncio", "greenlet"})
 
@@ -39,3 +40,20 @@ def application_frame(start: FrameType | None = None) -> FrameType | None:
 def describe(frame: FrameType | None) -> str:
     """Return ``file:line`` of a frame."""
     return "an unknown place" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def warn_caller(warning: Warning) -> None:
+    """Warn at the application's line, under asyncio too, where no stack level reaches it."""
+    frame = application_frame()
+    if frame is None:
+        warnings.warn(warning, stacklevel=2)
+        return
+    namespace: dict[str, Any] = frame.f_globals
+    warnings.warn_explicit(
+        warning,
+        category=type(warning),
+        filename=frame.f_code.co_filename,
+        lineno=frame.f_lineno,
+        module=namespace.get("__name__"),
+        registry=namespace.setdefault("__warningregistry__", {}),
+    )

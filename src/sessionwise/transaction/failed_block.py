@@ -7,15 +7,14 @@ the ``except`` clause that calls it often does not mean that: so the session rem
 from __future__ import annotations
 
 import sys
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 from weakref import ref as weakref
 
 from sessionwise.errors import OptionError, OuterRollbackWarning
 from sessionwise.transaction import activity, internals
-from sessionwise.transaction.callsite import application_frame, describe
+from sessionwise.transaction.callsite import application_frame, describe, warn_caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,17 +165,4 @@ def discards_work(session: Session, inside: SessionTransaction | None) -> bool:
 
 def warn(failed: FailedBlock) -> None:
     """Warn, at the caller's line, that work from outside of the block has been discarded."""
-    frame = application_frame()
-    warning = OuterRollbackWarning.at(failed.location, describe(frame))
-    if frame is None:
-        warnings.warn(warning, stacklevel=2)
-        return
-    namespace: dict[str, Any] = frame.f_globals
-    warnings.warn_explicit(
-        warning,
-        category=OuterRollbackWarning,
-        filename=frame.f_code.co_filename,
-        lineno=frame.f_lineno,
-        module=namespace.get("__name__"),
-        registry=namespace.setdefault("__warningregistry__", {}),
-    )
+    warn_caller(OuterRollbackWarning.at(failed.location, describe(application_frame())))

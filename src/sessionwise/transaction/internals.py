@@ -15,6 +15,8 @@ __all__ = [
     "connections_of",
     "entries",
     "has_bind",
+    "innermost",
+    "is_clean",
     "is_in",
     "mark_closed",
     "replace_entry",
@@ -38,6 +40,16 @@ def connections_of(session: Session) -> set[Connection]:
     """Return the connections of a session's unit of work."""
     root = session.get_transaction()
     return set() if root is None else connections(root)
+
+
+def innermost(session: Session) -> SessionTransaction | None:
+    """Return the innermost transaction of a session, unentered savepoints included."""
+    return session._transaction
+
+
+def is_clean(session: Session) -> bool:
+    """Say whether a flush would find nothing to do."""
+    return session._is_clean()
 
 
 def has_bind(transaction: SessionTransaction, bind: Any) -> bool:

@@ -11,12 +11,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 
+from sessionwise import statistics
 from sessionwise.errors import CommitUnknownError, LeakedSessionWarning
 from sessionwise.transaction import (
     activity,
     adoption,
     callbacks,
-    failed_flush,
+    flushing,
     internals,
     joined,
     receipt,
@@ -120,7 +121,7 @@ class Unit(SessionTransaction):
             self._in_block = False
         self._call_back()
         if value is None:
-            failed_flush.raise_if_lost(self)
+            flushing.raise_if_lost(self)
 
     def commit(self, _to_root: bool = False) -> None:
         """Commit, and know whether it is stored.
@@ -138,7 +139,7 @@ class Unit(SessionTransaction):
 
     def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
         """Roll back."""
-        failed_flush.forget(self)
+        flushing.forget(self)
         self._give_up()
         self._end(lambda: SessionTransaction.rollback(self, _capture_exception, _to_root))
 
@@ -231,5 +232,6 @@ def begin(session: Session, *, explicitly: bool) -> Unit:
     :param explicitly: by ``begin()``, and not by the first use.
     """
     session.__dict__[_LEDGER] = Ledger(ledger_of(session).receipts, Outcome.ACTIVE)
+    statistics.begin(session)
     origin = SessionTransactionOrigin
     return Unit(session, origin.BEGIN if explicitly else origin.AUTOBEGIN)

@@ -1,6 +1,7 @@
-"""A flush that failed has undone its transaction: a block that is left normally does not hide it.
+"""Flushes: they are counted, and one that failed is not hidden by the end of its block.
 
-SQLAlchemy closes such a block without a word, and with it goes what the block had written before.
+A flush that fails has undone its transaction. SQLAlchemy closes a block that is left normally
+after that without a word, and with it goes what the block had written before.
 """
 
 from __future__ import annotations
@@ -9,17 +10,39 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import PendingRollbackError
 
+from sessionwise import statistics
 from sessionwise.transaction import activity, internals
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from sqlalchemy.orm import Session, SessionTransaction
 
-__all__ = ["forget", "note", "raise_if_lost", "writes"]
+__all__ = ["flush", "forget", "raise_if_lost"]
 
 _ATTRIBUTE = "_sessionwise_failed_flush"
 
 
-def writes(session: Session) -> int:
+def flush(
+    session: Session,
+    send: Callable[[Sequence[object] | None], None],
+    objects: Sequence[object] | None,
+) -> None:
+    """Flush a session that has something to send.
+
+    :param send: SQLAlchemy's ``flush``.
+    """
+    before = _writes(session)
+    try:
+        send(objects)
+    except BaseException as error:
+        _note_failure(session, error, before)
+        raise
+    if _writes(session) != before:
+        statistics.of(session).count_flush()
+
+
+def _writes(session: Session) -> int:
     """Return how many statements that may have written the innermost transaction has sent."""
     innermost = session.get_nested_transaction()
     if innermost is not None:
@@ -28,7 +51,7 @@ def writes(session: Session) -> int:
     return sum(activity.of(connection).writes for connection in internals.connections_of(session))
 
 
-def note(session: Session, error: BaseException, writes_before: int) -> None:
+def _note_failure(session: Session, error: BaseException, writes_before: int) -> None:
     """Note that a flush has failed, where its transaction had written before."""
     innermost = session.get_nested_transaction() or session.get_transaction()
     if writes_before and innermost is not None and not innermost.is_active:

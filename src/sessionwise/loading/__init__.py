@@ -1,0 +1,1 @@
+"""Loading many at once what SQLAlchemy loads one by one."""

@@ -1,0 +1,90 @@
+"""What SQLAlchemy's loading keeps to itself: all of it is used here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy.orm import LoaderCallableStatus
+from sqlalchemy.orm.context import _ORMCompileState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sqlalchemy import Select
+    from sqlalchemy.orm import InstanceState, PassiveFlag, Session
+
+    from sessionwise.loading.keys import IdentityKey
+
+    Loader = Callable[[InstanceState[Any], PassiveFlag], Any]
+
+__all__ = [
+    "as_loaded",
+    "columns_only",
+    "key_of",
+    "load_by_class",
+    "note_deleted",
+    "options_of",
+    "set_loader",
+    "with_options_of",
+]
+
+
+def note_deleted(session: Session, states: Iterable[InstanceState[Any]]) -> None:
+    """Take out of the session what has been found to have no row any more, as ``get()`` does."""
+    session._remove_newly_deleted(list(states))
+
+
+def key_of(state: InstanceState[Any]) -> IdentityKey:
+    """Return the identity key of a persistent object."""
+    return cast("IdentityKey", state.key)
+
+
+def options_of(state: InstanceState[Any]) -> tuple[Any, ...]:
+    """Return what tells apart the options that objects were loaded with."""
+    if not state.load_options:
+        return ()
+    return tuple(map(id, state.load_options)), state.load_path
+
+
+def as_loaded(statement: Select[Any], state: InstanceState[Any]) -> Select[Any]:
+    """Give a SELECT of the class of an object the options that the object was loaded with.
+
+    Source: ``sqlalchemy.orm.loading._load_on_pk_identity``, which does so for a refresh.
+    """
+    if not state.load_options:
+        return statement
+    statement = statement.options(*state.load_options)
+    path = {"_current_path": state.load_path.parent}
+    statement._compile_options = _ORMCompileState.default_compile_options + path
+    return statement
+
+
+def columns_only(statement: Select[Any], columns: Iterable[Any]) -> Select[Any]:
+    """Have a SELECT of a class give columns of it; of its options only the criteria are left."""
+    statement = statement.with_only_columns(*columns)
+    statement._with_options = tuple(
+        option for option in statement._with_options if _is_criteria(option)
+    )
+    return statement
+
+
+def _is_criteria(option: Any) -> bool:
+    return bool(option._is_criteria_option)
+
+
+def with_options_of(source: Select[Any], statement: Select[Any]) -> Select[Any]:
+    """Give a SELECT the loader and execution options of another one."""
+    statement = statement.options(*source._with_options)
+    return statement.execution_options(**source.get_execution_options())
+
+
+def set_loader(state: InstanceState[Any], name: str, loader: Loader) -> None:
+    """Have an attribute of one object read by a function, as long as it is not loaded."""
+    state.callables = {**state.callables, name: loader}
+
+
+def load_by_class(state: InstanceState[Any], name: str, passive: PassiveFlag) -> Any:
+    """Load an attribute as its class does, and from now on, too."""
+    state.callables = {key: one for key, one in state.callables.items() if key != name}
+    loader: Loader | None = state.manager[name].impl.callable_
+    return LoaderCallableStatus.ATTR_EMPTY if loader is None else loader(state, passive)
