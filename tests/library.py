@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Column, ForeignKey, ForeignKeyConstraint, String, Table
+from sqlalchemy import JSON, Column, ForeignKey, ForeignKeyConstraint, String, Table
 from sqlalchemy.orm import DeclarativeBase, Mapped, deferred, mapped_column, relationship, synonym
 
 from tests.backends import Database
@@ -114,6 +114,17 @@ class Loan(Base):
     __table_args__ = (
         ForeignKeyConstraint(["row", "letter"], ["library_place.row", "library_place.letter"]),
     )
+
+
+class Edition(Base):
+    """A text with a version counter, and JSON that nobody tracks."""
+
+    __tablename__ = "library_edition"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str] = mapped_column(String(50))
+    extra: Mapped[Any | None] = mapped_column(JSON)
+    version: Mapped[int] = mapped_column()
+    __mapper_args__ = {"version_id_col": version}
 
 
 def empty(db: Database) -> None:

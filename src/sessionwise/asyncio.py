@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine, orm
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
     from sqlalchemy.orm import QueryableAttribute
+    from sqlalchemy.orm.interfaces import ORMOption
 
     from sessionwise.get import Missing
+    from sessionwise.merge import Conflicts
+    from sessionwise.merge import Missing as MissingOnMerge
     from sessionwise.refresh import Missing as MissingOnRefresh
     from sessionwise.report import SessionReport
     from sessionwise.session import HookT
@@ -35,6 +38,7 @@ __all__ = ["AsyncSession", "async_scoped_session", "async_sessionmaker"]
 
 _AS = TypeVar("_AS", bound=sa_asyncio.AsyncSession)
 _T = TypeVar("_T")
+_O = TypeVar("_O", bound=object)
 _OurAS = TypeVar("_OurAS", bound="AsyncSession")
 
 
@@ -83,6 +87,38 @@ class AsyncSession(sa_asyncio.AsyncSession):
     def _ours(self) -> Session:
         """The sync session, as a session of ours."""
         return cast("Session", self.sync_session)
+
+    # 4 merge
+
+    async def merge(
+        self,
+        instance: _O,
+        *,
+        load: bool = True,
+        options: Sequence[ORMOption] | None = None,
+        conflicts: Conflicts = "overwrite",
+    ) -> _O:
+        """Merge an object into the session, as in SQLAlchemy; see ``Session`` for the rest."""
+        if conflicts == "overwrite":
+            return await super().merge(instance, load=load, options=options)
+        return await self.run_sync(
+            lambda _: self._ours.merge(instance, load=load, options=options, conflicts=conflicts)
+        )
+
+    async def merge_many(
+        self,
+        instances: Iterable[_O],
+        *,
+        conflicts: Conflicts = "overwrite",
+        missing: MissingOnMerge = "insert",
+        options: Sequence[ORMOption] | None = None,
+    ) -> list[_O]:
+        """Merge many objects, for a SELECT for 500 of a class; see ``Session``."""
+        return await self.run_sync(
+            lambda _: self._ours.merge_many(
+                instances, conflicts=conflicts, missing=missing, options=options
+            )
+        )
 
     # 5 detach
 

@@ -12,6 +12,7 @@ from sessionwise import (
     detach,
     get,
     identity,
+    merge,
     options,
     refresh,
     report,
@@ -19,6 +20,7 @@ from sessionwise import (
     statistics,
     stream,
 )
+from sessionwise.loading import internals as loading
 from sessionwise.stream import CHUNK_SIZE as STREAMED
 from sessionwise.transaction import callbacks, flushing, internals, unit
 from sessionwise.transaction.concurrency import Guard
@@ -31,9 +33,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine, Select
     from sqlalchemy.orm import QueryableAttribute, SessionTransaction
+    from sqlalchemy.orm.interfaces import ORMOption
     from sqlalchemy.sql.selectable import ForUpdateParameter
 
     from sessionwise.get import Missing
+    from sessionwise.merge import Conflicts
+    from sessionwise.merge import Missing as MissingOnMerge
     from sessionwise.refresh import Missing as MissingOnRefresh
     from sessionwise.report import SessionReport
     from sessionwise.transaction.failed_block import FailedBlockMode
@@ -44,6 +49,7 @@ __all__ = ["Session", "sessionmaker"]
 
 _S = TypeVar("_S", bound=orm.Session)
 _T = TypeVar("_T")
+_O = TypeVar("_O", bound=object)
 HookT = TypeVar("HookT", bound="Callable[[], object]")
 
 
@@ -170,6 +176,59 @@ class Session(orm.Session):
         if not self._guard.defer(super().invalidate):
             super().invalidate()
 
+    # 4 merge
+
+    def merge(
+        self,
+        instance: _O,
+        *,
+        load: bool = True,
+        options: Sequence[ORMOption] | None = None,
+        conflicts: Conflicts = "overwrite",
+    ) -> _O:
+        """Merge an object into the session, as in SQLAlchemy.
+
+        :param conflicts: ``"mine"``, ``"theirs"`` or ``"raise"`` merge three ways, as
+          :meth:`merge_many` does.
+        """
+        if conflicts == "overwrite" or not load:
+            return super().merge(instance, load=load, options=options)
+        return merge.merge_many(self, [instance], conflicts=conflicts, options=options)[0]
+
+    def merge_all(
+        self,
+        instances: Iterable[_O],
+        *,
+        load: bool = True,
+        options: Sequence[ORMOption] | None = None,
+    ) -> Sequence[_O]:
+        """Merge many objects, as in SQLAlchemy, for a SELECT for 500 of a class."""
+        if not load:
+            return super().merge_all(instances, load=load, options=options)
+        return merge.merge_many(self, instances, options=options)
+
+    def merge_many(
+        self,
+        instances: Iterable[_O],
+        *,
+        conflicts: Conflicts = "overwrite",
+        missing: MissingOnMerge = "insert",
+        options: Sequence[ORMOption] | None = None,
+    ) -> list[_O]:
+        """Merge many objects, and what they cascade to, for a SELECT for 500 of a class.
+
+        ``"mine"``, ``"theirs"`` and ``"raise"`` compare three values of each attribute: what the
+        object was loaded with, what it has now, and what its row has now. What I did not touch is
+        not written; where both have changed, the choice decides.
+
+        :param missing: ``"insert"`` objects that have no row, or ``"raise"``.
+        :raises MergeConflictError: for ``"raise"``, with every conflict; nothing has been merged.
+        :raises MissingRowsError: for ``missing="raise"``; nothing has been merged.
+        """
+        return merge.merge_many(
+            self, instances, conflicts=conflicts, missing=missing, options=options
+        )
+
     # 5 detach
 
     @overload
@@ -222,6 +281,15 @@ class Session(orm.Session):
         )
 
     # 8 get
+
+    if not TYPE_CHECKING:
+
+        def get(self, entity: Any, ident: Any, **how: Any) -> Any:
+            """Return the object with a primary key, as in SQLAlchemy."""
+            token = how.get("identity_token")
+            if loading.is_known_absent(self, entity, ident, token):  # in a merge
+                return None
+            return super().get(entity, ident, **how)
 
     @overload
     def get_many(
@@ -278,8 +346,17 @@ class Session(orm.Session):
         """
         return stream.stream(self, statement, chunk_size=chunk_size)
 
+    def expunge(self, instance: object) -> None:
+        """Remove an object from the session, as in SQLAlchemy."""
+        flushed = internals.unconfirmed(self)
+        if flushed:
+            loading.mark_unconfirmed(instance, flushed)
+        super().expunge(instance)
+
     def expunge_all(self) -> None:
         """Remove every object from the session, as in SQLAlchemy."""
+        for flushed in internals.unconfirmed(self):
+            loading.mark_all_unconfirmed(flushed)
         super().expunge_all()
         identity.install(self)
 

@@ -33,6 +33,8 @@ _SECONDS_TO_WAIT = 30
 class SQLite(Traits):
     """SQLite by the standard library's driver and aiosqlite."""
 
+    locks_rows = False
+
     def engine_options(self, url: URL) -> dict[str, Any]:
         """Have the first write begin a transaction that can write, and wait for its turn."""
         return {"connect_args": {"isolation_level": "IMMEDIATE", "timeout": _SECONDS_TO_WAIT}}

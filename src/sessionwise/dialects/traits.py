@@ -51,6 +51,9 @@ class Traits:
     looks_at_status = False
     """Whether ``is_aborted`` says something: it is asked before each statement."""
 
+    locks_rows = True
+    """Whether ``FOR UPDATE`` locks; otherwise a transaction that may write keeps others out."""
+
     def engine_options(self, url: URL) -> dict[str, Any]:
         """Return what ``Database`` passes to ``create_engine``, where it is not told otherwise."""
         return {}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from sqlalchemy import inspect
 from sqlalchemy.orm import LoaderCallableStatus
+from sqlalchemy.orm.attributes import instance_dict, instance_state
 from sqlalchemy.orm.context import _ORMCompileState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from sqlalchemy import Select
     from sqlalchemy.orm import InstanceState, PassiveFlag, Session
@@ -20,13 +22,25 @@ if TYPE_CHECKING:
 __all__ = [
     "as_loaded",
     "columns_only",
+    "is_known_absent",
+    "is_unconfirmed",
     "key_of",
     "load_by_class",
+    "mark_all_unconfirmed",
+    "mark_unconfirmed",
+    "merge_all",
     "note_deleted",
     "options_of",
     "set_loader",
     "with_options_of",
 ]
+
+
+_ABSENT = "_sessionwise_absent"
+"""Where a session holds the keys that a merge has found to have no row."""
+
+_UNCONFIRMED = "sessionwise_unconfirmed"
+"""Where an object notes it; what it notes there is pickled with it."""
 
 
 def note_deleted(session: Session, states: Iterable[InstanceState[Any]]) -> None:
@@ -88,3 +102,65 @@ def load_by_class(state: InstanceState[Any], name: str, passive: PassiveFlag) ->
     state.callables = {key: one for key, one in state.callables.items() if key != name}
     loader: Loader | None = state.manager[name].impl.callable_
     return LoaderCallableStatus.ATTR_EMPTY if loader is None else loader(state, passive)
+
+
+def merge_all(
+    session: Session,
+    instances: Iterable[Any],
+    absent: Collection[IdentityKey],
+    options: Sequence[Any] | None,
+) -> list[Any]:
+    """Merge objects as ``Session.merge_all`` does; two with one primary key become one.
+
+    :param absent: keys that are known to have no row: they are not looked for again.
+    """
+    recursive: dict[Any, object] = {}
+    by_key: dict[Any, object] = {}
+    session.__dict__[_ABSENT] = absent
+    try:
+        with session.no_autoflush:
+            return [
+                session._merge(
+                    instance_state(instance),
+                    instance_dict(instance),
+                    load=True,
+                    options=options,
+                    _recursive=recursive,
+                    _resolve_conflict_map=by_key,
+                )
+                for instance in instances
+            ]
+    finally:
+        del session.__dict__[_ABSENT]
+
+
+def is_known_absent(session: Session, entity: Any, ident: Any, token: Any) -> bool:
+    """Say whether a merge that runs now has found that a primary key has no row."""
+    absent: Collection[IdentityKey] | None = session.__dict__.get(_ABSENT)
+    if not absent:
+        return False
+    mapper = inspect(entity)
+    return mapper.identity_key_from_primary_key(tuple(ident), token) in absent
+
+
+def mark_unconfirmed(instance: object, flushed: Sequence[Collection[InstanceState[Any]]]) -> None:
+    """Note that an object, and what it cascades to, leaves with values that are not committed.
+
+    :param flushed: the objects that have been flushed in the running unit.
+    """
+    state = inspect(instance, raiseerr=False)
+    if state is not None:
+        cascaded = state.mapper.cascade_iterator("expunge", state)
+        leaving = [state, *(other for _, _, other, _ in cascaded)]
+        mark_all_unconfirmed(one for one in leaving if any(one in states for states in flushed))
+
+
+def mark_all_unconfirmed(states: Iterable[InstanceState[Any]]) -> None:
+    """Note that objects leave the session with values that are not committed."""
+    for state in states:
+        state.info[_UNCONFIRMED] = True
+
+
+def is_unconfirmed(state: InstanceState[Any]) -> bool:
+    """Say whether an object has left a session with values that were not committed."""
+    return _UNCONFIRMED in state.info

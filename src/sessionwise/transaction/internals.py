@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm.session import SessionTransactionState
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import Connection
-    from sqlalchemy.orm import Session, SessionTransaction
+    from sqlalchemy.orm import InstanceState, Session, SessionTransaction
 
 __all__ = [
     "connections",
@@ -20,6 +22,7 @@ __all__ = [
     "is_in",
     "mark_closed",
     "replace_entry",
+    "unconfirmed",
 ]
 
 Entry = tuple["Connection", Any, bool, bool]
@@ -50,6 +53,16 @@ def innermost(session: Session) -> SessionTransaction | None:
 def is_clean(session: Session) -> bool:
     """Say whether a flush would find nothing to do."""
     return session._is_clean()
+
+
+def unconfirmed(session: Session) -> list[Collection[InstanceState[Any]]]:
+    """Return the objects that have been flushed in the running unit, in some collections."""
+    found: list[Collection[InstanceState[Any]]] = []
+    transaction = session._transaction
+    while transaction is not None:
+        found += [states for states in (transaction._new, transaction._dirty) if states]
+        transaction = transaction.parent
+    return found
 
 
 def has_bind(transaction: SessionTransaction, bind: Any) -> bool:
