@@ -62,11 +62,16 @@ def test_is_used_in_its_module_only(name: str, module: str) -> None:
 @pytest.mark.parametrize("name", [name for name, _ in LISTED])
 def test_still_exists(name: str) -> None:
     owner_path, _, attribute = name.rpartition(".")
-    try:
-        owner = import_module(owner_path)
-    except ModuleNotFoundError:
-        module, _, class_name = owner_path.rpartition(".")
-        owner = getattr(import_module(module), class_name)
+    module, inside = owner_path, list[str]()
+    while True:
+        try:
+            owner = import_module(module)
+            break
+        except ModuleNotFoundError:
+            module, _, last = module.rpartition(".")
+            inside.insert(0, last)
+    for one in inside:
+        owner = getattr(owner, one)
     # What only the objects have is found where the class reads or sets it.
     assert hasattr(owner, attribute) or re.search(rf"self\.{attribute}\b", getsource(owner))
 

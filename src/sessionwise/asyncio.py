@@ -11,7 +11,7 @@ from sqlalchemy.ext import asyncio as sa_asyncio
 
 from sessionwise import batch, get, options, stream
 from sessionwise.lifting import AsyncCursor, AsyncObjects, lift_block
-from sessionwise.scope import ScopeRegistry, current_owner
+from sessionwise.scope import ScopeRegistry, Verb, current_owner
 from sessionwise.session import Session
 from sessionwise.stream import CHUNK_SIZE as STREAMED
 from sessionwise.transaction import failed_block
@@ -325,24 +325,27 @@ class async_scoped_session(sa_asyncio.async_scoped_session[_OurAS]):  # noqa: N8
         """The same for each of its databases, by the sync engine."""
         return self.registry().outcomes
 
-    def on_commit(self, hook: HookT, *, robust: bool = False) -> HookT:
-        """Have a function, async or not, called once the unit of work has committed."""
-        return self.registry().on_commit(hook, robust=robust)
+    on_commit = Verb(AsyncSession.on_commit)
+    on_rollback = Verb(AsyncSession.on_rollback)
+    merge = Verb(AsyncSession.merge)
+    merge_many = Verb(AsyncSession.merge_many)
+    refresh_many = Verb(AsyncSession.refresh_many)
+    report = Verb(AsyncSession.report)
+    each = Verb(AsyncSession.each)
+    advisory_lock = Verb(AsyncSession.advisory_lock)
+    stream: Any = Verb(cast("Any", AsyncSession.stream))
 
-    def on_rollback(self, hook: HookT, *, robust: bool = False) -> HookT:
-        """Have a function, async or not, called once the unit of work has rolled back."""
-        return self.registry().on_rollback(hook, robust=robust)
+    # A descriptor cannot carry what these are typed by.
+
+    async def detach(self, instance: Any, *paths: Any) -> Any:
+        """Load what is needed of an object, or of many, and detach it; see ``Session``."""
+        return await self.registry().detach(instance, *paths)
+
+    async def get_many(self, entity: type[_T], idents: Iterable[Any], **how: Any) -> list[Any]:
+        """Return the objects with some primary keys; see ``Session``."""
+        found: list[Any] = await self.registry().get_many(entity, idents, **how)
+        return found
 
     def cursor(self, **bind_arguments: Any) -> AbstractAsyncContextManager[AsyncCursor]:
         """Give the driver's cursor for a block."""
         return self.registry().cursor(**bind_arguments)
-
-    async def each(
-        self, items: Iterable[_T], apply: Callable[[_T], object] | None = None, **options: Any
-    ) -> batch.BatchResult[_T]:
-        """Do the same to each item, as if it had a savepoint of its own."""
-        return await self.registry().each(items, apply, **options)
-
-    async def advisory_lock(self, key: int | str, *, timeout: float | None = None) -> None:
-        """Hold a lock of the database's until the unit of work ends."""
-        await self.registry().advisory_lock(key, timeout=timeout)

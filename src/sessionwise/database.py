@@ -98,6 +98,7 @@ class _Units(Generic[_SessionT]):
         self._readers = [make_url(reader) for reader in readers]
         self._session_options = {name: options.pop(name) for name in NAMES & options.keys()}
         self._session_options["receipts"] = receipts
+        self._session_options.setdefault("batch_loads", True)
         self._engine_options = options
         self._made: list[Any] = []
         self._running: ContextVar[_Running[_SessionT] | None] = ContextVar("running", default=None)

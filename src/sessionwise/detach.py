@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sqlalchemy import inspect
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, InvalidRequestError
 from sqlalchemy.orm import LoaderCallableStatus, PassiveFlag
 from sqlalchemy.orm.exc import UnmappedInstanceError
 
-from sessionwise.errors import NotLoadedError
+from sessionwise.errors import MissingRowsError, NotLoadedError
 from sessionwise.loading import graph, internals, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from sqlalchemy.orm import InstanceState, QueryableAttribute, Session
+    from sqlalchemy.orm import InstanceState, Mapper, QueryableAttribute, Session
 
 __all__ = ["detach"]
 
@@ -45,34 +45,59 @@ def detach(session: Session, instance: Any, *paths: str | QueryableAttribute[Any
       (``User.orders``) or by name; dots lead on: ``"orders.items"``.
     :returns: the object, or the objects in a list.
     :raises ArgumentError: for a path that does not exist.
+    :raises InvalidRequestError: for an object that is not in this session.
+    :raises MissingRowsError: for an object to load that has no row any more; none is detached.
     """
     many = isinstance(instance, list | tuple | set | frozenset)
     roots = list(instance) if many else [instance]
     for root in roots:
-        _check_mapped(root)
+        _check(session, root)
+    split = [tuple((one if isinstance(one, str) else one.key).split(".")) for one in paths]
+    for names in split:
+        _check_path({inspect(root).mapper for root in roots}, names)
     session.flush()
-    _load_expired(session, [inspect(root) for root in roots])
-    for names in _prefixes(paths):
+    seen = _load_expired(session, dict.fromkeys(map(inspect, roots)))
+    for names in _prefixes(split):
         _load_path(session, roots, names)
-    _load_expired(session, graph.reachable(roots))
-    found = graph.reachable(roots)
-    for state, path in found.items():
+    while lacking := graph.reachable(roots).keys() - seen:  # what is loaded may lead further
+        seen |= _load_expired(session, lacking)
+    for state, path in graph.reachable(roots).items():
         if state.session is session:
             session.expunge(state.obj())
         _guard(state, path)
     return roots if many else instance
 
 
-def _check_mapped(instance: object) -> None:
-    state = inspect(instance, raiseerr=False)
+def _check(session: Session, instance: object) -> None:
+    state: InstanceState[Any] | None = inspect(instance, raiseerr=False)
     if state is None or not hasattr(state, "session_id"):
         raise UnmappedInstanceError(instance)
+    if state.session is not session:
+        raise InvalidRequestError(
+            f"{state.class_.__name__} object is not in this session: detach it from the session "
+            "that has it, once"
+        )
 
 
-def _prefixes(paths: Iterable[str | QueryableAttribute[Any]]) -> list[tuple[str, ...]]:
+def _check_path(mappers: Iterable[Mapper[Any]], names: tuple[str, ...]) -> None:
+    """Follow a path from class to class; that of a subclass need not exist in the others."""
+    for at, name in enumerate(names):
+        classes = [one for mapper in mappers for one in mapper.self_and_descendants]
+        leads_to = {
+            one.relationships[name].mapper for one in classes if name in one.relationships
+        }
+        is_column = any(name in one.column_attrs for one in classes)
+        if not leads_to and classes and not (is_column and at == len(names) - 1):
+            raise ArgumentError(
+                f"the path {'.'.join(names)!r} leads nowhere: {classes[0].class_.__name__} has no "
+                f"{'column or ' if at == len(names) - 1 else ''}relationship {name!r}"
+            )
+        mappers = leads_to
+
+
+def _prefixes(paths: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Return each path, and each beginning of one, the shorter ones first."""
-    split = [tuple((one if isinstance(one, str) else one.key).split(".")) for one in paths]
-    prefixes = {names[:length]: None for names in split for length in range(1, len(names) + 1)}
+    prefixes = {names[:length]: None for names in paths for length in range(1, len(names) + 1)}
     return sorted(prefixes, key=len)
 
 
@@ -83,33 +108,39 @@ def _load_path(session: Session, roots: list[object], names: tuple[str, ...]) ->
         objects = [
             member for one in objects for member in graph.members(inspect(one).dict.get(name))
         ]
-    states = list(dict.fromkeys(inspect(one, raiseerr=True) for one in objects))
-    for state in states:
-        if names[-1] not in state.mapper.attrs:
-            raise ArgumentError(
-                f"{state.class_.__name__} has no attribute {names[-1]!r}: the path "
-                f"{'.'.join(names)!r} leads nowhere"
-            )
-    lacking = [one for one in states if names[-1] not in one.dict]
-    _load_again(session, lacking, names[-1:])
+    states = dict.fromkeys(inspect(one, raiseerr=True) for one in objects)
+    has_it = [state for state in states if names[-1] in state.mapper.attrs]
+    _load_again(session, [one for one in has_it if names[-1] not in one.dict], names[-1:])
 
 
-def _load_expired(session: Session, states: Iterable[InstanceState[Any]]) -> None:
-    """Load the columns that are expired: nobody can do so later."""
+def _load_expired(
+    session: Session, states: Iterable[InstanceState[Any]]
+) -> set[InstanceState[Any]]:
+    """Load the columns that are expired: nobody can do so later. Return what was looked at."""
+    looked_at = set(states)
     expired = [
         state
-        for state in states
-        if any(name in state.mapper.column_attrs for name in state.expired_attributes)
+        for state in looked_at
+        if any(_is_column(state, name) for name in state.expired_attributes)
     ]
     _load_again(session, expired)
+    return looked_at
+
+
+def _is_column(state: InstanceState[Any], name: str) -> bool:
+    """Say whether an attribute is a column that comes with its row."""
+    columns = state.mapper.column_attrs
+    return name in columns and not columns[name].deferred
 
 
 def _load_again(
-    session: Session, states: list[InstanceState[Any]], names: Sequence[str] | None = None
+    session: Session, states: Iterable[InstanceState[Any]], names: Sequence[str] | None = None
 ) -> None:
     persistent = [state for state in states if state.session is session and state.persistent]
-    for _ in rows.load_again(session, persistent, names):
-        pass
+    found = set(rows.load_again(session, persistent, names))
+    gone = rows.missing(session, [one for one in persistent if one not in found], names)
+    if gone:
+        raise MissingRowsError.of(gone[0].class_, [internals.key_of(state)[1] for state in gone])
 
 
 def _guard(state: InstanceState[Any], path: str) -> None:
@@ -117,14 +148,30 @@ def _guard(state: InstanceState[Any], path: str) -> None:
     if state.key is None:
         return  # never stored: what is not set is None, and no error
     for name in state.unloaded:
-        relationship = state.mapper.relationships.get(name)
-        of_column = name in state.mapper.column_attrs
-        if of_column or (relationship is not None and relationship.lazy not in _NEVER_LOADED):
-            internals.set_loader(state, name, NotLoaded(name, f"{path}.{name}".lstrip(".")))
+        if _can_be_loaded(state, name):
+            before = state.callables.get(name)
+            if isinstance(before, NotLoaded):
+                before = before.before
+            loader = NotLoaded(name, f"{path}.{name}".lstrip("."), before)
+            state.expired_attributes.discard(name)
+            internals.set_loader(state, name, loader)
 
 
-_NEVER_LOADED = frozenset({"dynamic", "write_only"})
-"""Relationships that hold no objects, and say themselves that they need a session."""
+def _can_be_loaded(state: InstanceState[Any], name: str) -> bool:
+    """Say whether to read an attribute would load it; else it has a value without that."""
+    if name in state.mapper.relationships:
+        return state.mapper.relationships[name].lazy not in _NEVER_LOADED
+    if name not in state.mapper.column_attrs:
+        return False
+    return (
+        state.mapper.column_attrs[name].deferred
+        or name in state.expired_attributes
+        or name in state.callables
+    )
+
+
+_NEVER_LOADED = frozenset({"dynamic", "noload", "write_only"})
+"""Relationships that hold no objects, or say themselves that they need a session."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +182,8 @@ class NotLoaded:
     """Its name."""
     path: str
     """What to pass to ``detach()``."""
+    before: Callable[[InstanceState[Any], PassiveFlag], Any] | None = None
+    """What would have loaded it, where the object's query has said how."""
 
     def __call__(self, state: InstanceState[Any], passive: PassiveFlag) -> Any:
         """Load the attribute, where there is a session again.
@@ -142,7 +191,18 @@ class NotLoaded:
         :raises NotLoadedError: where there is none.
         """
         if state.session is not None:
-            return internals.load_by_class(state, self.attribute, passive)
+            return self._load(state, passive)
         if not passive & PassiveFlag.SQL_OK or passive & PassiveFlag.NO_RAISE:
             return LoaderCallableStatus.PASSIVE_NO_RESULT
         raise NotLoadedError.of(state.class_.__name__, self.attribute, self.path)
+
+    def _load(self, state: InstanceState[Any], passive: PassiveFlag) -> Any:
+        if self.before is not None:
+            internals.set_loader(state, self.attribute, self.before)
+            return self.before(state, passive)
+        if not _is_column(state, self.attribute):
+            return internals.load_by_class(state, self.attribute, passive)
+        if not passive & PassiveFlag.SQL_OK:
+            return LoaderCallableStatus.PASSIVE_NO_RESULT
+        state.manager.expired_attribute_loader(state, {self.attribute}, passive)
+        return LoaderCallableStatus.ATTR_WAS_SET

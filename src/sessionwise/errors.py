@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = [
-    "UNKNOWN",
     "CommitHookError",
     "CommitUnknownError",
     "ConcurrentUseError",

@@ -37,6 +37,7 @@ class _CommonOptions(TypedDict, total=False):
 class _OurOptions(TypedDict, total=False):
     failed_block: FailedBlockMode
     receipts: ReceiptMode
+    batch_loads: bool
 
 
 class PlainOptions(_CommonOptions, total=False):

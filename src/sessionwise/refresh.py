@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from sqlalchemy import inspect
 from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.orm import RelationshipDirection
 from sqlalchemy.orm.exc import UnmappedInstanceError
 
 from sessionwise.errors import MissingRowsError, OptionError, StaleSnapshotWarning
-from sessionwise.loading import internals, keys, rows
+from sessionwise.loading import internals, rows
 from sessionwise.transaction import activity
 from sessionwise.transaction import internals as transactions
 from sessionwise.transaction.callsite import warn_caller
@@ -17,7 +18,7 @@ from sessionwise.transaction.callsite import warn_caller
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from sqlalchemy.orm import InstanceState, Session
+    from sqlalchemy.orm import InstanceState, Mapper, Session
 
 __all__ = ["Missing", "refresh", "refresh_many"]
 
@@ -62,29 +63,38 @@ def refresh_many(
       was loaded eagerly.
     :param with_for_update: lock the rows: True, or the parameters of ``with_for_update()``.
     :param missing: for objects whose row is gone, ``"raise"``, or ``"expunge"`` them.
-    :returns: the objects that have a row, in the order given.
+    :returns: the objects that have a row, in the order given, one that came twice twice.
     :raises MissingRowsError: for ``missing="raise"``, with the keys; the others are refreshed.
     :raises InvalidRequestError: for an object that is not persistent in this session.
     :raises OptionError: for another value of ``missing``.
     """
     if missing not in get_args(Missing):
         raise OptionError.for_value("missing", missing, get_args(Missing))
-    objects = list({id(instance): instance for instance in instances}.values())
-    states = {_persistent(session, instance): instance for instance in objects}
+    if with_for_update == {}:
+        raise OptionError("with_for_update={} says nothing; use True, or parameters in it")
+    given = list(instances)
+    states = {_persistent(session, instance): instance for instance in given}
     names = None if attribute_names is None else list(attribute_names)
+    wanted = {mapper: _names(mapper, names) for mapper in {state.mapper for state in states}}
     if not with_for_update:
-        _warn_of_snapshot(session, objects)
-    for instance in objects:
-        session.expire(instance, names)
+        _warn_of_snapshot(session, states.values())
+    for state, instance in states.items():
+        session.expire(instance, _given_up(state, names, wanted[state.mapper]))
     if session.autoflush:
         session.flush()
-    found = set(rows.load_again(session, states, names, with_for_update=with_for_update))
-    gone = _gone(session, [state for state in states if state not in found], names)
+    gone: list[InstanceState[Any]] = []
+    for mapper, its_names in wanted.items():
+        group = [state for state in states if state.mapper is mapper]
+        how: dict[str, Any] = {"names": its_names, "with_for_update": with_for_update}
+        found = set(rows.load_again(session, group, **how))
+        in_doubt = [state for state in group if state not in found]
+        gone += rows.missing(session, in_doubt, **how)
     if gone and missing == "raise":
         raise MissingRowsError.of(gone[0].class_, [internals.key_of(state)[1] for state in gone])
     for state in gone:
         session.expunge(states[state])
-    return [instance for state, instance in states.items() if state not in set(gone)]
+    without_row = {id(states[state]) for state in gone}
+    return [instance for instance in given if id(instance) not in without_row]
 
 
 def _persistent(session: Session, instance: object) -> InstanceState[Any]:
@@ -99,20 +109,34 @@ def _persistent(session: Session, instance: object) -> InstanceState[Any]:
     return state
 
 
-def _gone(
-    session: Session, in_doubt: list[InstanceState[Any]], names: list[str] | None
-) -> list[InstanceState[Any]]:
-    """Find out which objects that no row came for have none; criteria may only have hidden it."""
-    gone: list[InstanceState[Any]] = []
-    for mapper in {state.mapper for state in in_doubt}:
-        group = [state for state in in_doubt if state.mapper is mapper]
-        there = keys.existing(session, mapper, [internals.key_of(state)[1] for state in group])
-        for state in group:
-            if internals.key_of(state)[1] in there:
-                session.refresh(state.obj(), names)
-            else:
-                gone.append(state)
-    return gone
+def _names(mapper: Mapper[Any], names: list[str] | None) -> list[str] | None:
+    """Return what to load for some attributes: for a many-to-one, its foreign key as well.
+
+    :raises InvalidRequestError: for a name that is no column and no relationship.
+    """
+    if names is None:
+        return None
+    wanted = dict.fromkeys(names)
+    for name in names:
+        if name in mapper.relationships:
+            relationship = mapper.relationships[name]
+            if relationship.direction is RelationshipDirection.MANYTOONE:
+                columns = map(mapper.get_property_by_column, relationship.local_columns)
+                wanted |= dict.fromkeys(column.key for column in columns)
+        elif name not in mapper.column_attrs:
+            raise InvalidRequestError(
+                f"{mapper.class_.__name__} has no column or relationship {name!r} to refresh"
+            )
+    return list(wanted)
+
+
+def _given_up(
+    state: InstanceState[Any], named: list[str] | None, wanted: list[str] | None
+) -> list[str] | None:
+    """Return what to expire of an object: a foreign key that was changed here is not named."""
+    if named is None or wanted is None:
+        return None
+    return [name for name in wanted if name in named or name not in state.committed_state]
 
 
 def _warn_of_snapshot(session: Session, instances: Iterable[object]) -> None:
@@ -120,7 +144,8 @@ def _warn_of_snapshot(session: Session, instances: Iterable[object]) -> None:
     root = session.get_transaction()
     if root is None or _WARNED in root.__dict__:
         return
-    mappers = {inspect(instance, raiseerr=True).mapper for instance in instances}
+    states = (inspect(instance, raiseerr=False) for instance in instances)
+    mappers = {state.mapper for state in states if hasattr(state, "session_id")}
     engines = {session.get_bind(mapper).engine for mapper in mappers}
     for connection in transactions.connections(root):
         if connection.engine not in engines:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary, ref
 
 import greenlet
@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import ScopedRegistry, greenlet_spawn
 
 from sessionwise.errors import LeakedSessionWarning
+from sessionwise.session import Session
 from sessionwise.transaction import internals
 from sessionwise.transaction.unit import Unit
 
@@ -31,14 +32,30 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from sessionwise.batch import BatchResult
-    from sessionwise.session import HookT, Session
     from sessionwise.transaction.outcome import Outcome
 
-__all__ = ["ScopeRegistry", "current_owner", "scoped_session"]
+__all__ = ["ScopeRegistry", "Verb", "current_owner", "scoped_session"]
 
-_S = TypeVar("_S", bound="Session")
+_S = TypeVar("_S", bound=Session)
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class Verb(Generic[_P, _R]):
+    """A verb of a registry's: that of the current scope's session.
+
+    :param method: the session's.
+    """
+
+    def __init__(self, method: Callable[Concatenate[Any, _P], _R]) -> None:
+        self._name = method.__name__
+        self.__doc__ = method.__doc__
+
+    def __get__(self, scoped: Any, _owner: type[Any]) -> Callable[_P, _R]:
+        """Return the bound method of the current session, or the verb itself for the class."""
+        verb: Any = self if scoped is None else getattr(scoped.registry(), self._name)
+        return verb  # type: ignore[no-any-return]
 
 
 class scoped_session(orm.scoped_session[_S]):  # noqa: N801 -- SQLAlchemy's name for it
@@ -89,27 +106,29 @@ class scoped_session(orm.scoped_session[_S]):  # noqa: N801 -- SQLAlchemy's name
         """The same for each of its databases."""
         return self.registry().outcomes
 
-    def on_commit(self, hook: HookT, *, robust: bool = False) -> HookT:
-        """Have a function called once the unit of work has committed."""
-        return self.registry().on_commit(hook, robust=robust)
+    on_commit = Verb(Session.on_commit)
+    on_rollback = Verb(Session.on_rollback)
+    merge = Verb(Session.merge)
+    merge_many = Verb(Session.merge_many)
+    refresh_many = Verb(Session.refresh_many)
+    report = Verb(Session.report)
+    stream = Verb(Session.stream)
+    each = Verb(Session.each)
+    advisory_lock = Verb(Session.advisory_lock)
 
-    def on_rollback(self, hook: HookT, *, robust: bool = False) -> HookT:
-        """Have a function called once the unit of work has rolled back."""
-        return self.registry().on_rollback(hook, robust=robust)
+    # A descriptor cannot carry what these are typed by.
+
+    def detach(self, instance: Any, *paths: Any) -> Any:
+        """Load what is needed of an object, or of many, and detach it; see ``Session``."""
+        return self.registry().detach(instance, *paths)
+
+    def get_many(self, entity: type[_T], idents: Iterable[Any], **how: Any) -> list[Any]:
+        """Return the objects with some primary keys; see ``Session``."""
+        return self.registry().get_many(entity, idents, **how)
 
     def cursor(self, **bind_arguments: Any) -> AbstractContextManager[Any]:
         """Give the driver's cursor for a block."""
         return self.registry().cursor(**bind_arguments)
-
-    def each(
-        self, items: Iterable[_T], apply: Callable[[_T], object] | None = None, **options: Any
-    ) -> BatchResult[_T]:
-        """Do the same to each item, as if it had a savepoint of its own."""
-        return self.registry().each(items, apply, **options)
-
-    def advisory_lock(self, key: int | str, *, timeout: float | None = None) -> None:
-        """Hold a lock of the database's until the unit of work ends."""
-        self.registry().advisory_lock(key, timeout=timeout)
 
 
 class ScopeRegistry(ScopedRegistry[_T]):

@@ -20,6 +20,7 @@ from sessionwise import (
     statistics,
     stream,
 )
+from sessionwise.loading import batched, siblings
 from sessionwise.loading import internals as loading
 from sessionwise.stream import CHUNK_SIZE as STREAMED
 from sessionwise.transaction import callbacks, flushing, internals, unit
@@ -65,6 +66,8 @@ class Session(orm.Session):
     :param receipts: take a receipt before COMMIT, by which a lost reply to it is resolved: True,
       on PostgreSQL, or ``"row"``, in a table (``Database.create_receipt_table``). That is one
       round trip for each unit that wrote.
+    :param batch_loads: load many objects at a time: one that is expired with those expired with
+      it, and a lazy relationship for the objects of the same query; 500 at most.
     :param options: SQLAlchemy's options.
     :raises OptionError: where ``failed_block`` is neither of the two.
     """
@@ -75,6 +78,7 @@ class Session(orm.Session):
         *,
         failed_block: FailedBlockMode = "unit",
         receipts: ReceiptMode = False,
+        batch_loads: bool = False,
         **options: Unpack[options.PlainOptions],
     ) -> None:
         super().__init__(bind, **options)
@@ -82,6 +86,8 @@ class Session(orm.Session):
         install_failed_block(self, failed_block)
         unit.install(self, receipts=receipts)
         self._guard = Guard()
+        if batch_loads:
+            siblings.install(self)
 
     # 0 unit of work
 
@@ -91,6 +97,9 @@ class Session(orm.Session):
             return running
         if not (begin or self.autobegin):
             return super()._autobegin_t(begin)  # raises
+        around = siblings.of(self)
+        if around is not None:
+            around.begin()
         return unit.begin(self, explicitly=begin)
 
     @property
@@ -130,10 +139,13 @@ class Session(orm.Session):
 
     if not TYPE_CHECKING:
 
-        def execute(self, *args: Any, **kwargs: Any) -> Any:
+        def execute(self, statement: Any, params: Any = None, **kwargs: Any) -> Any:
             """Execute a statement, as in SQLAlchemy."""
             with self._guard:
-                return super().execute(*args, **kwargs)
+                loaded = self._load_many(statement, params, kwargs.get("execution_options"))
+                if loaded is not None:
+                    return loaded
+                return super().execute(statement, params, **kwargs)
 
         def scalar(self, *args: Any, **kwargs: Any) -> Any:
             """Execute a statement, as in SQLAlchemy."""
@@ -144,6 +156,16 @@ class Session(orm.Session):
             """Execute a statement, as in SQLAlchemy."""
             with self._guard:
                 return super().scalars(*args, **kwargs)
+
+    def _load_many(self, statement: Any, params: Any, options: Any) -> Any:
+        """Load for many objects what SQLAlchemy is about to load for one, where that is asked."""
+        around = siblings.of(self)
+        if around is None or not options or "_sa_orm_load_options" not in options:
+            return None
+        wanted = loading.load_of(statement, params, options)
+        if wanted is None:
+            return None
+        return batched.answer(self, around, super().execute, wanted)
 
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Send what has changed, as in SQLAlchemy."""

@@ -61,7 +61,7 @@ def _mapper(statement: Any) -> Mapper[Any]:
         if len(descriptions) == 1:
             [only] = descriptions
             selected = inspect(only["expr"], raiseerr=False)
-            if selected is not None and selected.is_mapper:
+            if getattr(selected, "is_mapper", False):
                 return keys.mapper_of(only["expr"])
     raise ArgumentError(
         "stream() takes a SELECT of one mapped class, such as select(User).order_by(User.id); for "

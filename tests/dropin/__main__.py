@@ -11,7 +11,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import URL
@@ -22,23 +24,38 @@ from tests.dropin.judge import Listed, Verdict, judge, stale
 
 LISTED = Path(__file__).parent / "divergences.toml"
 
-LEAST_PASSED = {"sqlite": 11_000, "postgresql": 11_000, "aiosqlite": 250, "asyncpg": 250}
+LEAST_PASSED = {suite.ORM: 11_000, suite.ASYNC: 250}
 """Fewer than that, and the run has not tested what it should."""
 
-LEAST_MADE = {
-    "sqlite": {"Session": 5_000},
-    "postgresql": {"Session": 5_000},
-    "aiosqlite": {"Session": 100, "AsyncSession": 100},
-    "asyncpg": {"Session": 100, "AsyncSession": 100},
-}
+LEAST_MADE = {suite.ORM: {"Session": 5_000}, suite.ASYNC: {"Session": 100, "AsyncSession": 100}}
 """Sessions of ours, by class; fewer, and the run has tested SQLAlchemy's own."""
 
+
+@dataclass(frozen=True)
+class Run:
+    """One run of SQLAlchemy's tests."""
+
+    name: str
+    target: str
+    """A URL for SQLite; for PostgreSQL, whose server is started, the driver."""
+    paths: tuple[str, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+    """The options of our sessions."""
+
+
+BATCH_LOADS = {"batch_loads": True}
+
 RUNS = {
-    "sqlite": {
-        "sqlite": ("sqlite:///:memory:", suite.ORM),
-        "aiosqlite": ("sqlite+aiosqlite:///:memory:", suite.ASYNC),
-    },
-    "postgresql": {"postgresql": ("psycopg", suite.ORM), "asyncpg": ("asyncpg", suite.ASYNC)},
+    "sqlite": (
+        Run("sqlite", "sqlite:///:memory:", suite.ORM),
+        Run("sqlite-batch-loads", "sqlite:///:memory:", suite.ORM, BATCH_LOADS),
+        Run("aiosqlite", "sqlite+aiosqlite:///:memory:", suite.ASYNC),
+    ),
+    "postgresql": (
+        Run("postgresql", "psycopg", suite.ORM),
+        Run("postgresql-batch-loads", "psycopg", suite.ORM, BATCH_LOADS),
+        Run("asyncpg", "asyncpg", suite.ASYNC),
+    ),
 }
 
 
@@ -49,8 +66,8 @@ def main() -> int:
     listed, verdicts, complete = Listed.load(LISTED), [], True
     for database in options.db or RUNS:
         try:
-            for name, uri, paths in runs(database):
-                verdicts.append(compare(name, uri, paths, listed))
+            for run, uri in runs(database):
+                verdicts.append(compare(run, uri, listed))
         except servers.ServerUnavailable as unavailable:
             print(f"{database} left out: {unavailable}", file=sys.stderr)
             complete = complete and "CI" not in os.environ
@@ -61,15 +78,14 @@ def main() -> int:
     return 0 if complete and not unexplained and not unused else 1
 
 
-def runs(database: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def runs(database: str) -> Iterator[tuple[Run, str]]:
     if database == "sqlite":
-        for name, (uri, paths) in RUNS["sqlite"].items():
-            yield name, uri, paths
+        yield from ((run, run.target) for run in RUNS["sqlite"])
         return
     with servers.postgresql_with_contrib() as server, prepared(server) as url:
-        for name, (driver, paths) in RUNS["postgresql"].items():
-            uri = url.set(drivername=f"postgresql+{driver}")
-            yield name, uri.render_as_string(hide_password=False), paths
+        for run in RUNS["postgresql"]:
+            uri = url.set(drivername=f"postgresql+{run.target}")
+            yield run, uri.render_as_string(hide_password=False)
 
 
 @contextmanager
@@ -95,13 +111,14 @@ def _execute(url: URL, *statements: str) -> None:
     engine.dispose()
 
 
-def compare(name: str, uri: str, paths: tuple[str, ...], listed: Listed) -> Verdict:
+def compare(run: Run, uri: str, listed: Listed) -> Verdict:
     """Run with our classes, then with SQLAlchemy's what did not pass, and say what differs."""
-    ours = suite.run(name, uri, paths, ours=True)
-    enough = all(ours.created.get(made, 0) >= n for made, n in LEAST_MADE[name].items())
-    if len(ours.tests("passed")) < LEAST_PASSED[name] or not enough:
+    name, paths = run.name, run.paths
+    ours = suite.run(name, uri, paths, ours=run.options)
+    enough = all(ours.created.get(made, 0) >= n for made, n in LEAST_MADE[paths].items())
+    if len(ours.tests("passed")) < LEAST_PASSED[paths] or not enough:
         raise RuntimeError(f"{name}: the run has not tested our sessions, see {ours.log}")
-    plain = suite.run(name, uri, paths, ours=False, without=ours.tests("passed"))
+    plain = suite.run(name, uri, paths, without=ours.tests("passed"))
     unheard_of = ours.by_test.keys() - ours.tests("passed") - plain.by_test.keys()
     if unheard_of:
         raise RuntimeError(f"{name}: the second run lacks {sorted(unheard_of)}, see {plain.log}")

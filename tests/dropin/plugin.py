@@ -1,7 +1,8 @@
 """A pytest plugin for SQLAlchemy's test suite: our classes, and outcomes as JSON.
 
 The environment says what to do: ``DROPIN_OUTCOMES`` is the file to write, ``DROPIN_OURS`` puts our
-classes in place of SQLAlchemy's, ``DROPIN_WITHOUT`` names a file with the tests to leave out.
+classes in place of SQLAlchemy's, with the options of ours that it holds as JSON, and
+``DROPIN_WITHOUT`` names a file with the tests to leave out.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ created: Counter[str] = Counter()
 outcomes: dict[str, str] = {}
 
 
-def substitute() -> None:
-    """Put our classes where SQLAlchemy's tests, and its test fixtures, look for them."""
+def substitute(options: dict[str, Any]) -> None:
+    """Put our classes where SQLAlchemy's tests, and its test fixtures, look for them.
+
+    :param options: of ours, which the sessions have in addition.
+    """
     from sqlalchemy import orm
     from sqlalchemy.ext import asyncio as sa_asyncio
 
@@ -39,23 +43,23 @@ def substitute() -> None:
                     setattr(module, name, getattr(ours, name))
     # Not ``orm.session.Session``: by that name SQLAlchemy itself means any session.
     orm.session.sessionmaker = sessionwise.sessionmaker  # type: ignore[misc]
-    for class_ in (sessionwise.Session, sessionwise.asyncio.AsyncSession):
-        _count(class_)
+    _count(sessionwise.Session, options)
+    _count(sessionwise.asyncio.AsyncSession, {})
 
 
-def _count(class_: Any) -> None:
+def _count(class_: Any, options: dict[str, Any]) -> None:
     initialize = class_.__init__
 
     @wraps(initialize)
     def counting(self: Any, *args: Any, **kwargs: Any) -> None:
         created[class_.__name__] += 1
-        initialize(self, *args, **kwargs)
+        initialize(self, *args, **(options | kwargs))
 
     class_.__init__ = counting
 
 
 if "DROPIN_OURS" in os.environ:
-    substitute()
+    substitute(json.loads(os.environ["DROPIN_OURS"]))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 BUILD = ROOT / "build" / "dropin"
@@ -57,14 +58,20 @@ def sources() -> Path:
 
 
 def run(
-    name: str, uri: str, paths: tuple[str, ...], *, ours: bool, without: set[str] | None = None
+    name: str,
+    uri: str,
+    paths: tuple[str, ...],
+    *,
+    ours: dict[str, Any] | None = None,
+    without: set[str] | None = None,
 ) -> Outcomes:
     """Run SQLAlchemy's tests against a database, with our classes or with its own.
 
+    :param ours: the options of our sessions; None: with SQLAlchemy's own classes.
     :param without: the tests to leave out.
     :raises RuntimeError: if the run did not come to its end.
     """
-    folder, label = sources(), f"{name}-{'ours' if ours else 'plain'}"
+    folder, label = sources(), f"{name}-{'plain' if ours is None else 'ours'}"
     outcomes, log = BUILD / f"{label}.json", BUILD / f"{label}.log"
     outcomes.unlink(missing_ok=True)
     environment = os.environ | {"DROPIN_OUTCOMES": str(outcomes), "PYTHONPATH": str(ROOT)}
@@ -72,8 +79,8 @@ def run(
     # would say so to the first process only, not to the workers of pytest-xdist.
     environment["PYTHONNOUSERSITE"] = "1"
     environment.pop("CI", None)  # what SQLAlchemy's suite does differently there is not for us
-    if ours:
-        environment["DROPIN_OURS"] = "1"
+    if ours is not None:
+        environment["DROPIN_OURS"] = json.dumps(ours)
     if without is not None:
         left_out = BUILD / f"{label}.without"
         left_out.write_text("\n".join(sorted(without)))

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import inspect
+from sqlalchemy import inspect, select
 from sqlalchemy.orm import LoaderCallableStatus
 from sqlalchemy.orm.attributes import instance_dict, instance_state
 from sqlalchemy.orm.context import _ORMCompileState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from sqlalchemy import Select
-    from sqlalchemy.orm import InstanceState, PassiveFlag, Session
+    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy.orm import InstanceState, PassiveFlag, RelationshipProperty, Session
 
     from sessionwise.loading.keys import IdentityKey
 
     Loader = Callable[[InstanceState[Any], PassiveFlag], Any]
 
 __all__ = [
+    "ColumnLoad",
+    "LazyLoad",
     "as_loaded",
+    "as_refreshed",
     "columns_only",
+    "is_flushing",
     "is_known_absent",
     "is_unconfirmed",
     "key_of",
     "load_by_class",
+    "load_of",
     "mark_all_unconfirmed",
     "mark_unconfirmed",
     "merge_all",
     "note_deleted",
     "options_of",
+    "parameters_of",
+    "replace_criteria",
     "set_loader",
+    "values_of",
     "with_options_of",
 ]
 
@@ -70,6 +79,23 @@ def as_loaded(statement: Select[Any], state: InstanceState[Any]) -> Select[Any]:
     statement = statement.options(*state.load_options)
     path = {"_current_path": state.load_path.parent}
     statement._compile_options = _ORMCompileState.default_compile_options + path
+    return statement
+
+
+def as_refreshed(state: InstanceState[Any], names: Collection[str]) -> Select[Any] | None:
+    """Return a SELECT that loads some attributes of objects like one, as a refresh of it would.
+
+    None where that cannot be for more than one object at a time.
+    """
+    mapper = state.mapper
+    if any(one.polymorphic_load == "selectin" for one in mapper.self_and_descendants):
+        return None
+    statement = as_loaded(select(mapper), state)
+    options: Any = statement._compile_options
+    if not state.load_options:
+        options = _ORMCompileState.default_compile_options
+    props = mapper._primary_key_propkeys.union(names)
+    statement._compile_options = options + {"_only_load_props": frozenset(props)}
     return statement
 
 
@@ -164,3 +190,90 @@ def mark_all_unconfirmed(states: Iterable[InstanceState[Any]]) -> None:
 def is_unconfirmed(state: InstanceState[Any]) -> bool:
     """Say whether an object has left a session with values that were not committed."""
     return _UNCONFIRMED in state.info
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnLoad:
+    """A statement by which SQLAlchemy loads columns of an object."""
+
+    state: InstanceState[Any]
+    names: frozenset[str]
+    execution_options: Mapping[str, Any]
+    """Those of the statement, as far as they hold for any object."""
+
+
+@dataclass(frozen=True, slots=True)
+class LazyLoad:
+    """A statement by which SQLAlchemy loads a relationship of an object."""
+
+    state: InstanceState[Any]
+    relationship: RelationshipProperty[Any]
+    by_primary_key: bool
+    """Whether a many-to-one looks for the primary key of what it refers to."""
+    statement: Select[Any]
+    params: Mapping[str, Any]
+    execution_options: Mapping[str, Any]
+
+
+def load_of(
+    statement: Any, params: Any, execution_options: Mapping[str, Any]
+) -> ColumnLoad | LazyLoad | None:
+    """Return what a statement loads, where SQLAlchemy sends it to load something for an object."""
+    options = execution_options["_sa_orm_load_options"]
+    state: InstanceState[Any] | None = options._refresh_state
+    if state is not None:
+        names = statement._compile_options._only_load_props
+        if names is None or options._is_user_refresh or options._version_check:
+            return None
+        for_any = {"_sa_orm_load_options": options + {"_refresh_state": None}}
+        return ColumnLoad(state, names, {**execution_options, **for_any})
+    state = options._lazy_loaded_from
+    if state is None or not params:
+        return None
+    relationship = statement._compile_options._current_path.prop
+    by_primary_key = relationship._lazy_strategy.use_get
+    return LazyLoad(state, relationship, by_primary_key, statement, params, execution_options)
+
+
+def is_flushing(session: Session) -> bool:
+    """Say whether a flush is running."""
+    return session._flushing
+
+
+def parameters_of(load: LazyLoad) -> dict[str, str] | None:
+    """Return which attribute of the object each parameter of a lazy load's criteria comes from.
+
+    None where the criteria have parameters that come from elsewhere.
+    """
+    strategy, mapper = load.relationship._lazy_strategy, load.relationship.mapper
+    if load.by_primary_key:
+        binds = mapper._get_clause[1]
+        columns = {binds[one].key: strategy._equated_columns[one] for one in mapper.primary_key}
+    else:
+        columns = {key: column for key, column, _ in strategy._simple_lazy_clause[1]}
+    unknown = any(column is None for column in columns.values())
+    if unknown or columns.keys() != load.params.keys():
+        return None
+    attributes = load.state.mapper._columntoproperty
+    return {key: attributes[column].key for key, column in columns.items()}
+
+
+def values_of(state: InstanceState[Any], names: Sequence[str]) -> tuple[Any, ...] | None:
+    """Return the values of some attributes as they are stored; None where they are not known."""
+    loaded, key = state.dict, state.key
+    if all(name in loaded and name not in state.committed_state for name in names):
+        return tuple(loaded[name] for name in names)
+    if key is None:
+        return None
+    primary_key = state.mapper._primary_key_propkeys
+    if not primary_key.issuperset(names) or not primary_key.isdisjoint(state.committed_state):
+        return None
+    by_name = dict(zip((one.key for one in state.mapper._identity_key_props), key[1], strict=True))
+    return tuple(by_name[name] for name in names)
+
+
+def replace_criteria(statement: Select[Any], criterion: ColumnElement[bool]) -> Select[Any]:
+    """Give a SELECT other criteria."""
+    replaced = statement.where(criterion)
+    replaced._where_criteria = (criterion,)
+    return replaced
