@@ -25,15 +25,15 @@ def load(session: Session, siblings: Siblings, wanted: ColumnLoad) -> list[objec
     """
     state, names = wanted.state, wanted.names
     columns = names.intersection(state.mapper.column_attrs.keys())
-    is_expired = not columns.isdisjoint(state.expired_attributes)
-    if is_expired and siblings.is_first(session, state):
+    if state.expired and siblings.is_first(session, state):
         return None
     like = internals.options_of(state)
 
     def lacks_them(other: InstanceState[Any]) -> bool:
         return (
             other.mapper is state.mapper
-            and not columns.isdisjoint(other.expired_attributes if is_expired else other.unloaded)
+            and other.expired == state.expired
+            and (other.expired or not columns.isdisjoint(other.unloaded))
             and other.identity_token == state.identity_token
             and internals.options_of(other) == like
         )

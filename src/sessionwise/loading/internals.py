@@ -95,6 +95,8 @@ def as_refreshed(state: InstanceState[Any], names: Collection[str]) -> Select[An
     if not state.load_options:
         options = _ORMCompileState.default_compile_options
     props = mapper._primary_key_propkeys.union(names)
+    if mapper.polymorphic_on is not None:
+        props |= {mapper.get_property_by_column(mapper.polymorphic_on).key}
     statement._compile_options = options + {"_only_load_props": frozenset(props)}
     return statement
 

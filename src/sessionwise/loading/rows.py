@@ -123,7 +123,12 @@ def _have_a_say(state: InstanceState[Any], names: Collection[str]) -> bool:
         for element in option.context
     )
     about = (one for element in elements for one in element.path.path)
-    return bool(named) and any(isinstance(one, str) or one in named for one in about)
+    return bool(named) and any(one in named or _means_all(one) for one in about)
+
+
+def _means_all(part: Any) -> bool:
+    """Say whether a part of a path stands for all relationships, as in ``selectinload("*")``."""
+    return isinstance(part, str) and part.startswith("relationship:")
 
 
 def _options(state: InstanceState[Any]) -> tuple[Any, ...]:
