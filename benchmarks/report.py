@@ -11,12 +11,14 @@ from pathlib import Path
 
 import matplotlib as mpl
 
+from benchmarks import bad_rows, dropin_cost, objects
 from benchmarks.harness import Result
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = ROOT / "docs" / "images" / "benchmarks-dropin-cost.png"
+SPEED = ROOT / "docs" / "images" / "benchmarks-speed.png"
 
 HEAD = """# Benchmarks
 
@@ -27,16 +29,28 @@ Compare ratios: absolute times belong to the machine.
 """
 
 
-def write(results: list[Result], versions: dict[str, str]) -> None:
-    """Write the JSON, the page and the plot."""
+def write(results: list[Result], said: list[str], versions: dict[str, str]) -> None:
+    """Write the JSON, the page and the plots.
+
+    :param said: findings in words.
+    """
     RESULTS.mkdir(parents=True, exist_ok=True)
     for result in results:
-        name = f"{result.case} {result.database}".replace(",", "").replace(" ", "-")
+        name = f"{result.case} {result.database}"
+        name = name.translate({ord(","): "", ord(":"): "", ord("%"): "percent", ord(" "): "-"})
         document = {"machine": machine(), "versions": versions, **asdict(result)}
         (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
-    PAGE.write_text(HEAD + _table(results) + _environment(versions))
+    words = "".join(f"\n{line}.\n" for line in said)
+    PAGE.write_text(HEAD + _table(results) + words + _environment(versions))
     PLOT.parent.mkdir(parents=True, exist_ok=True)
-    _plot(results)
+    dropin = [result for result in results if result.case.startswith(dropin_cost.CASE)]
+    if dropin:
+        _plot_cost(dropin)
+    faster = [
+        result for result in results if result.case.startswith((objects.CASE, bad_rows.CASE))
+    ]
+    if faster:
+        _plot_speed(faster)
 
 
 def machine() -> str:
@@ -65,12 +79,35 @@ def _table(results: list[Result]) -> str:
 
 def _environment(versions: dict[str, str]) -> str:
     listed = ", ".join(f"{name} {number}" for name, number in versions.items())
-    image = f"images/{PLOT.name}"
-    plot = f"![Each round's ratio to plain SQLAlchemy]({image})"
-    return f"\n{plot}\n\nMeasured on {machine()}: {listed}.\n"
+    plots = (
+        f"![Each round's ratio to plain SQLAlchemy](images/{PLOT.name})\n\n"
+        f"![How many times as fast as the first contender](images/{SPEED.name})"
+    )
+    return f"\n{plots}\n\nMeasured on {machine()}: {listed}.\n"
 
 
-def _plot(results: list[Result]) -> None:
+def _plot_speed(results: list[Result]) -> None:
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    bars = [
+        (f"{result.database}\n{result.case}: {timing.contender}", 1 / result.ratio(timing))
+        for result in reversed(results)
+        for timing in reversed(result.timings[1:])
+    ]
+    labels, factors = zip(*bars, strict=True)
+    figure, axes = plt.subplots(figsize=(9, 0.45 * len(bars) + 1.2), layout="constrained")
+    drawn = axes.barh(labels, factors, height=0.6)
+    axes.bar_label(drawn, fmt=" %.1f ×", fontsize=8)
+    axes.axvline(1.0, color="0.6", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlabel("times as fast as the first contender of the case")
+    axes.tick_params(axis="y", labelsize=7)
+    figure.savefig(SPEED, dpi=110)
+    plt.close(figure)
+
+
+def _plot_cost(results: list[Result]) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 

@@ -56,11 +56,11 @@ def detach(session: Session, instance: Any, *paths: str | QueryableAttribute[Any
     for names in split:
         _check_path({inspect(root).mapper for root in roots}, names)
     session.flush()
-    seen = _load_expired(session, dict.fromkeys(map(inspect, roots)))
+    seen = _load_expired(session, list(dict.fromkeys(map(inspect, roots))))
     for names in _prefixes(split):
         _load_path(session, roots, names)
-    while lacking := graph.reachable(roots).keys() - seen:  # what is loaded may lead further
-        seen |= _load_expired(session, lacking)
+    while lacking := [one for one in graph.reachable(roots) if one not in seen]:
+        seen |= _load_expired(session, lacking)  # what is loaded may lead further
     for state, path in graph.reachable(roots).items():
         if state.session is session:
             session.expunge(state.obj())
@@ -83,9 +83,7 @@ def _check_path(mappers: Iterable[Mapper[Any]], names: tuple[str, ...]) -> None:
     """Follow a path from class to class; that of a subclass need not exist in the others."""
     for at, name in enumerate(names):
         classes = [one for mapper in mappers for one in mapper.self_and_descendants]
-        leads_to = {
-            one.relationships[name].mapper for one in classes if name in one.relationships
-        }
+        leads_to = {one.relationships[name].mapper for one in classes if name in one.relationships}
         is_column = any(name in one.column_attrs for one in classes)
         if not leads_to and classes and not (is_column and at == len(names) - 1):
             raise ArgumentError(
@@ -113,18 +111,15 @@ def _load_path(session: Session, roots: list[object], names: tuple[str, ...]) ->
     _load_again(session, [one for one in has_it if names[-1] not in one.dict], names[-1:])
 
 
-def _load_expired(
-    session: Session, states: Iterable[InstanceState[Any]]
-) -> set[InstanceState[Any]]:
+def _load_expired(session: Session, states: list[InstanceState[Any]]) -> set[InstanceState[Any]]:
     """Load the columns that are expired: nobody can do so later. Return what was looked at."""
-    looked_at = set(states)
     expired = [
         state
-        for state in looked_at
+        for state in states
         if any(_is_column(state, name) for name in state.expired_attributes)
     ]
     _load_again(session, expired)
-    return looked_at
+    return set(states)
 
 
 def _is_column(state: InstanceState[Any], name: str) -> bool:

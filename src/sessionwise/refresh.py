@@ -144,7 +144,7 @@ def _warn_of_snapshot(session: Session, instances: Iterable[object]) -> None:
     root = session.get_transaction()
     if root is None or _WARNED in root.__dict__:
         return
-    states = (inspect(instance, raiseerr=False) for instance in instances)
+    states: Iterable[Any] = (inspect(instance, raiseerr=False) for instance in instances)
     mappers = {state.mapper for state in states if hasattr(state, "session_id")}
     engines = {session.get_bind(mapper).engine for mapper in mappers}
     for connection in transactions.connections(root):
