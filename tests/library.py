@@ -48,12 +48,20 @@ class Book(Base):
 
 
 class Tag(Base):
+    """A tag; all of them are equal, as far as Python is told."""
+
     __tablename__ = "library_tag"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(50))
     books: Mapped[list[Book]] = relationship(
         secondary=book_tag, back_populates="tags", order_by=Book.id
     )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tag)
+
+    def __hash__(self) -> int:
+        return hash(Tag)
 
 
 class Shelf(Base):

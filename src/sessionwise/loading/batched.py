@@ -48,4 +48,6 @@ def answer(
 
 def _result(instances: Iterable[object]) -> Result[Any]:
     rows = ((instance,) for instance in instances)
-    return IteratorResult(SimpleResultMetaData(["instance"]), rows)
+    # Told apart as SQLAlchemy tells objects apart, whatever their classes make of ``==``.
+    columns = SimpleResultMetaData(["instance"], _create_unique_filters=lambda _: [id])
+    return IteratorResult(columns, rows)

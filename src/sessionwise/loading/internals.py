@@ -232,6 +232,8 @@ def load_of(
     state = options._lazy_loaded_from
     if state is None or not params:
         return None
+    if statement.get_execution_options().get("autoflush") is False:
+        return None  # for an object that is being changed: what it looked like before
     relationship = statement._compile_options._current_path.prop
     by_primary_key = relationship._lazy_strategy.use_get
     return LazyLoad(state, relationship, by_primary_key, statement, params, execution_options)

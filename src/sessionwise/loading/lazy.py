@@ -8,6 +8,7 @@ columns as well, it loads the relationship of all of them. Its options and crite
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import BindParameter, ColumnElement, and_, tuple_
@@ -53,7 +54,7 @@ def load(
         return None
     comparisons, rest = split
     own = tuple(wanted.params[one.parameter] for one in comparisons)
-    if any(value is None for value in own):
+    if not _can_be_looked_up(own):
         return None
     others = dict(_others(session, siblings, wanted, [one.attribute for one in comparisons]))
     values = list(dict.fromkeys([own, *others.values()]))
@@ -130,13 +131,17 @@ def _others(
         ):
             return False
         found = internals.values_of(other, names)
-        if found is None or None in found or _is_held(session, wanted, found):
+        if found is None or not _can_be_looked_up(found) or _is_held(session, wanted, found):
             return False
         values[other] = found
         return True
 
     for other in siblings.near(session, state, lacks_it):
         yield other, values[other]
+
+
+def _can_be_looked_up(values: Values) -> bool:
+    return all(value is not None and isinstance(value, Hashable) for value in values)
 
 
 def _is_held(session: Session, wanted: LazyLoad, values: Values) -> bool:
