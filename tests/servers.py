@@ -115,6 +115,7 @@ def mariadb() -> Iterator[URL]:
         command: list[Any] = [program, "--no-defaults", f"--datadir={data}", f"--port={port}"]
         command += ["--bind-address=127.0.0.1", f"--socket={directory / 'socket'}"]
         command += ["--character-set-server=utf8mb4", "--innodb-flush-log-at-trx-commit=0"]
+        command += [f"--tmpdir={directory}"]  # two servers in one would remove each other's files
         command += ["--skip-name-resolve", "--skip-log-bin", "--local-infile=1"]
         server = URL.create("mariadb", "root", host="127.0.0.1", port=port)
         with _running(command, user, directory / "log", server.set(drivername="mariadb+pymysql")):

@@ -655,7 +655,7 @@ class TestSnapshotOfSQLite:
             with session.begin_nested():
                 held = session.scalars(select(Author)).all()
                 change(fixed, update(Author).values(name="changed"))
-                with pytest.warns(StaleSnapshotWarning, match="read only so far") as caught:
+                with pytest.warns(StaleSnapshotWarning, match="SQLite WAL") as caught:
                     refresh(fixed, session, held[0])
                 assert [warning.filename for warning in caught] == [__file__]
                 assert held[0].name == "author 1"

@@ -77,7 +77,6 @@ class TestObjects:
             found = [one.id for one in each(library, session, statement, chunk_size=2)]
             assert found == [4, 3, 2, 1]
 
-    @on("sqlite", "mariadb")  # PostgreSQL refuses to order the keys by what is not selected
     def test_distinct(self, library: Database) -> None:
         store(library, authors(4, books=3))
         with library.session() as session:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sqlalchemy import inspect
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
-from sqlalchemy.orm import LoaderCallableStatus, PassiveFlag
+from sqlalchemy.orm import LoaderCallableStatus, PassiveFlag, RelationshipDirection
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import UnmappedInstanceError
 
 from sessionwise.errors import MissingRowsError, NotLoadedError
@@ -61,7 +62,9 @@ def detach(session: Session, instance: Any, *paths: str | QueryableAttribute[Any
         _load_path(session, roots, names)
     while lacking := [one for one in graph.reachable(roots) if one not in seen]:
         seen |= _load_expired(session, lacking)  # what is loaded may lead further
-    for state, path in graph.reachable(roots).items():
+    found = graph.reachable(roots)
+    _link(found)
+    for state, path in found.items():
         if state.session is session:
             session.expunge(state.obj())
         _guard(state, path)
@@ -120,6 +123,20 @@ def _load_expired(session: Session, states: list[InstanceState[Any]]) -> set[Ins
     ]
     _load_again(session, expired)
     return set(states)
+
+
+def _link(found: Iterable[InstanceState[Any]]) -> None:
+    """Have what was found refer to what was found: the way back costs nothing."""
+    by_key = {state.key: state.obj() for state in found}
+    for state in found:
+        for name, relationship in state.mapper.relationships.items():
+            if (
+                name in state.unloaded
+                and relationship.direction is RelationshipDirection.MANYTOONE
+            ):
+                for key in graph.referred_to(state, relationship) or ():
+                    if key in by_key:
+                        set_committed_value(state.obj(), name, by_key[key])
 
 
 def _is_column(state: InstanceState[Any], name: str) -> bool:

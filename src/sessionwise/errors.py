@@ -218,6 +218,7 @@ class MissingRowsError(SessionwiseError, NoResultFound):
     @classmethod
     def of(cls, entity: type[Any], absent: Sequence[tuple[Any, ...]]) -> MissingRowsError:
         """Build the error from the class and the primary keys that have no row."""
+        absent = list(dict.fromkeys(absent))
         shown = ", ".join(map(_show_key, absent[:_SHOWN]))
         if len(absent) > _SHOWN:
             shown += f" and {len(absent) - _SHOWN} more"
@@ -304,12 +305,12 @@ class StaleSnapshotWarning(SessionwiseWarning):
     """A refresh has read an old state: the transaction sees the database as it once was."""
 
     @classmethod
-    def at(cls, isolation: str) -> StaleSnapshotWarning:
-        """Build the warning from the isolation level."""
+    def at(cls, isolation: str, remedy: str) -> StaleSnapshotWarning:
+        """Build the warning from the kind of transaction, and what sees the newest row instead."""
         return cls(
-            f"refreshed in a transaction that is {isolation}: it reads the database as it was "
-            "when the transaction first read, not the newest row. Refresh in a new transaction, "
-            "use with_for_update=True, or isolation='READ COMMITTED'"
+            f"refreshed in a {isolation} transaction: it reads the database as it was when the "
+            "transaction first read, not the newest row. Refresh in a new transaction, or "
+            f"{remedy}"
         )
 
 

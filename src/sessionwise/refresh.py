@@ -41,8 +41,7 @@ def refresh(
 
     :param plain: SQLAlchemy's ``refresh``.
     """
-    if not with_for_update:
-        _warn_of_snapshot(session, [instance])
+    _warn_of_snapshot(session, [instance], locking=bool(with_for_update))
     plain(instance, attribute_names, with_for_update)
 
 
@@ -76,8 +75,7 @@ def refresh_many(
     states = {_persistent(session, instance): instance for instance in given}
     names = None if attribute_names is None else list(attribute_names)
     wanted = {mapper: _names(mapper, names) for mapper in {state.mapper for state in states}}
-    if not with_for_update:
-        _warn_of_snapshot(session, states.values())
+    _warn_of_snapshot(session, states.values(), locking=bool(with_for_update))
     for state, instance in states.items():
         session.expire(instance, _given_up(state, names, wanted[state.mapper]))
     if session.autoflush:
@@ -139,7 +137,7 @@ def _given_up(
     return [name for name in wanted if name in named or name not in state.committed_state]
 
 
-def _warn_of_snapshot(session: Session, instances: Iterable[object]) -> None:
+def _warn_of_snapshot(session: Session, instances: Iterable[object], *, locking: bool) -> None:
     """Warn, once in a unit of work, where the transaction goes on reading an old state."""
     root = session.get_transaction()
     if root is None or _WARNED in root.__dict__:
@@ -151,7 +149,9 @@ def _warn_of_snapshot(session: Session, instances: Iterable[object]) -> None:
         if connection.engine not in engines:
             continue
         seen = activity.of(connection)
-        if seen.statements and (isolation := seen.traits.snapshot(connection, seen.writes)):
+        if not seen.statements or (locking and seen.traits.locks_rows):
+            continue
+        if isolation := seen.traits.snapshot(connection, seen.writes):
             root.__dict__[_WARNED] = True
-            warn_caller(StaleSnapshotWarning.at(isolation))
+            warn_caller(StaleSnapshotWarning.at(isolation, seen.traits.sees_the_newest))
             return

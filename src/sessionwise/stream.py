@@ -72,7 +72,7 @@ def _mapper(statement: Any) -> Mapper[Any]:
 def _keys(session: Session, statement: Select[Any], mapper: Mapper[Any]) -> list[Key]:
     columns = keys.attributes(mapper)
     rows = session.execute(internals.columns_only(statement, columns))
-    return list(dict.fromkeys(tuple(row) for row in rows))
+    return list(dict.fromkeys(tuple(row[: len(columns)]) for row in rows))
 
 
 def _chunks(

@@ -33,6 +33,7 @@ _SECONDS_TO_WAIT = 30
 class SQLite(Traits):
     """SQLite by the standard library's driver and aiosqlite."""
 
+    sees_the_newest = "begin to write before you read, as Database.transaction() does"
     locks_rows = False
 
     def engine_options(self, url: URL) -> dict[str, Any]:
@@ -82,14 +83,17 @@ class SQLite(Traits):
         engine.dialect.__dict__.pop(_METHOD, None)
 
     def snapshot(self, connection: Connection, writes: int) -> str | None:
-        """Say so of a transaction that only reads; one that may write is alone, and up to date."""
+        """Say so of a transaction that only reads, in a file that others may write meanwhile."""
         driver: Any = connection.connection.driver_connection
         if writes or not driver.in_transaction:
             return None
         reader = connection.info.get(_READER)
         begun_to_read = reader is not None and reader() is connection.get_transaction()
         writes_at_once = driver.isolation_level in {"IMMEDIATE", "EXCLUSIVE"}
-        return "read only so far" if begun_to_read or not writes_at_once else None
+        if writes_at_once and not begun_to_read:
+            return None
+        journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+        return "SQLite WAL" if journal == "wal" else None
 
     def doom(self, error: BaseException, driver_connection: Any, *, begun: bool) -> Doom | None:
         """BUSY_SNAPSHOT leaves a transaction that cannot write; some errors end it altogether.

@@ -51,6 +51,9 @@ class Traits:
     looks_at_status = False
     """Whether ``is_aborted`` says something: it is asked before each statement."""
 
+    sees_the_newest = "use with_for_update=True, or isolation='READ COMMITTED'"
+    """What to do for the newest rows in a transaction that reads a snapshot."""
+
     locks_rows = True
     """Whether ``FOR UPDATE`` locks; otherwise a transaction that may write keeps others out."""
 

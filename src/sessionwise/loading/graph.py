@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import inspect
 from sqlalchemy.orm.collections import collection_adapter
 
+from sessionwise.loading import internals
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sqlalchemy.orm import InstanceState
+    from sqlalchemy.orm import InstanceState, RelationshipProperty
 
-__all__ = ["members", "reachable", "related"]
+__all__ = ["members", "reachable", "referred_to", "related"]
 
 
 def members(value: Any) -> list[Any]:
@@ -46,3 +48,20 @@ def reachable(roots: Iterable[object]) -> dict[InstanceState[Any], str]:
                 for name, member in related(state)
             ]
     return found
+
+
+def referred_to(
+    state: InstanceState[Any], relationship: RelationshipProperty[Any]
+) -> set[Any] | None:
+    """Return whom an object's foreign key refers to, where it refers to a primary key."""
+    mapper = relationship.mapper
+    if not internals.is_by_primary_key(relationship):
+        return None
+    local = {remote: one for one, remote in relationship.local_remote_pairs or ()}
+    names = [state.mapper.get_property_by_column(local[one]).key for one in mapper.primary_key]
+    if not set(names) <= state.dict.keys() or set(names) & state.committed_state.keys():
+        return None
+    values = tuple(state.dict[name] for name in names)
+    if any(value is None for value in values):
+        return set()
+    return {mapper.identity_key_from_primary_key(values, state.identity_token)}

@@ -26,6 +26,7 @@ __all__ = [
     "as_loaded",
     "as_refreshed",
     "columns_only",
+    "is_by_primary_key",
     "is_flushing",
     "is_known_absent",
     "is_unconfirmed",
@@ -66,7 +67,8 @@ def options_of(state: InstanceState[Any]) -> tuple[Any, ...]:
     """Return what tells apart the options that objects were loaded with."""
     if not state.load_options:
         return ()
-    return tuple(map(id, state.load_options)), state.load_path
+    # Paths are hashed by identity, what is in them is not.
+    return tuple(map(id, state.load_options)), state.load_path.path
 
 
 def as_loaded(statement: Select[Any], state: InstanceState[Any]) -> Select[Any]:
@@ -103,6 +105,8 @@ def as_refreshed(state: InstanceState[Any], names: Collection[str]) -> Select[An
 
 def columns_only(statement: Select[Any], columns: Iterable[Any]) -> Select[Any]:
     """Have a SELECT of a class give columns of it; of its options only the criteria are left."""
+    if statement._distinct:  # databases want to see then what is sorted by
+        columns = [*columns, *(one for one in statement._order_by_clauses)]
     statement = statement.with_only_columns(*columns)
     statement._with_options = tuple(
         option for option in statement._with_options if _is_criteria(option)
@@ -235,13 +239,18 @@ def load_of(
     if statement.get_execution_options().get("autoflush") is False:
         return None  # for an object that is being changed: what it looked like before
     relationship = statement._compile_options._current_path.prop
-    by_primary_key = relationship._lazy_strategy.use_get
+    by_primary_key = is_by_primary_key(relationship)
     return LazyLoad(state, relationship, by_primary_key, statement, params, execution_options)
 
 
 def is_flushing(session: Session) -> bool:
     """Say whether a flush is running."""
     return session._flushing
+
+
+def is_by_primary_key(relationship: RelationshipProperty[Any]) -> bool:
+    """Say whether a many-to-one refers to a primary key, and nothing else decides."""
+    return bool(relationship._lazy_strategy.use_get)
 
 
 def parameters_of(load: LazyLoad) -> dict[str, str] | None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from sqlalchemy import ColumnElement, Select, inspect, select, tuple_
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
 
+from sessionwise.errors import OptionError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -46,7 +48,7 @@ def mapper_of(entity: Any) -> Mapper[Any]:
     :raises ArgumentError: for anything else.
     """
     mapper = inspect(entity, raiseerr=False)
-    if mapper is None or not mapper.is_mapper:
+    if mapper is None or not getattr(mapper, "is_mapper", False):
         raise ArgumentError(f"{entity!r} is not a mapped class")
     return cast("Mapper[Any]", mapper)
 
@@ -120,7 +122,10 @@ def for_update(statement: Select[Any], lock: bool | Mapping[str, Any]) -> Select
     """Have a SELECT lock its rows.
 
     :param lock: True, or the parameters of ``Select.with_for_update``.
+    :raises OptionError: for no parameters, which may mean either.
     """
+    if lock == {}:
+        raise OptionError("with_for_update={} says nothing; use True, or parameters in it")
     return statement.with_for_update(**(lock if isinstance(lock, Mapping) else {}))
 
 

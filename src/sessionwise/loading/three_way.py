@@ -235,30 +235,13 @@ def _base(source: InstanceState[Any], relationship: RelationshipProperty[Any]) -
         return {_label(one) for one in (base if relationship.uselist else graph.members(base))}
     if relationship.direction is not RelationshipDirection.MANYTOONE:
         return None
-    return _by_foreign_key(source, relationship)
+    return graph.referred_to(source, relationship)
 
 
 def _theirs(target: Any, relationship: RelationshipProperty[Any]) -> list[Any]:
     state = inspect(target)
     if relationship.direction is RelationshipDirection.MANYTOONE:
-        referred = _by_foreign_key(state, relationship)
+        referred = graph.referred_to(state, relationship)
         if referred is not None:
             return list(referred)
     return [_label(one) for one in graph.members(getattr(target, relationship.key))]
-
-
-def _by_foreign_key(
-    state: InstanceState[Any], relationship: RelationshipProperty[Any]
-) -> set[Any] | None:
-    """Return whom an object's foreign key refers to, where it refers to a primary key."""
-    mapper = relationship.mapper
-    local = {remote: one for one, remote in relationship.local_remote_pairs or ()}
-    if set(local) != set(mapper.primary_key):
-        return None
-    names = [state.mapper.get_property_by_column(local[one]).key for one in mapper.primary_key]
-    if not set(names) <= state.dict.keys() or set(names) & state.committed_state.keys():
-        return None
-    values = tuple(state.dict[name] for name in names)
-    if any(value is None for value in values):
-        return set()
-    return {mapper.identity_key_from_primary_key(values, state.identity_token)}
