@@ -13,6 +13,7 @@ from sqlalchemy.orm import (
     joinedload,
     lazyload,
     load_only,
+    make_transient_to_detached,
     raiseload,
     selectinload,
     undefer,
@@ -20,7 +21,7 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.orm.exc import ObjectDeletedError
 
-from tests.backends import Database
+from tests.backends import Database, on
 from tests.library import (
     Author,
     Book,
@@ -262,6 +263,20 @@ class TestRelationships:
         assert [len(one) for one in lists] == [2] * 8
         assert len(seen) == 1
 
+    @on("mariadb")  # the only one that by default finds "a" equal to "A"
+    def test_values_that_only_the_database_finds_equal(
+        self, library: Database, touch: Touch
+    ) -> None:
+        store(library, [Place(row=1, letter=letter) for letter in ("A", "B")])
+        store(library, [Loan(id=at, row=1, letter=letter) for at, letter in enumerate("abAB", 1)])
+        places = touch.all(select(Place).order_by(Place.letter))
+        lists, _ = touch.each(places, "loans")
+        assert [[loan.id for loan in loans] for loans in lists] == [[1, 3], [2, 4]]
+        touch.session.expunge_all()
+        loans = touch.all(select(Loan).order_by(Loan.id))
+        found, _ = touch.each(loans, "place")
+        assert [place.letter for place in found] == ["A", "B", "A", "B"]
+
     def test_joined_and_single_inheritance(self, library: Database, touch: Touch) -> None:
         people = [Librarian(id=1, name="a", desk=1), Guest(id=2, name="b"), Person(id=3, name="c")]
         people += [Librarian(id=4, name="d", desk=4), Guest(id=5, name="e")]
@@ -426,3 +441,17 @@ class TestLimits:
             session.commit()
             _, seen = touch.each(objects, "name")
         assert len(seen) == 5
+
+
+def test_one_of_a_hundred_thousand(library: Database, touch: Touch) -> None:
+    """To touch one of 100,000 expired objects is one small SELECT, and no long search."""
+    store(library, [Author(id=7, name="the one")])
+    objects = [Author(id=at) for at in range(1, 100_001)]
+    for one in objects:
+        make_transient_to_detached(one)
+    touch.session.add_all(objects)
+    touch.session.expire_all()
+    names, seen = touch.each(objects[6:7], "name")
+    assert names == ["the one"]
+    assert len(seen) == 1
+    assert " IN " not in seen[0]

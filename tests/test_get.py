@@ -11,7 +11,7 @@ from sqlalchemy.exc import InvalidRequestError, NoResultFound
 from sqlalchemy.orm import selectinload, with_loader_criteria
 
 from sessionwise import MissingRowsError, OptionError
-from tests.backends import Database
+from tests.backends import Database, on
 from tests.library import Author, Book, Guest, Librarian, Person, Place, authors, elsewhere, store
 
 
@@ -112,6 +112,13 @@ class TestKeys:
     def test_of_another_shape(self, library: Database, ident: Any) -> None:
         with library.session() as session, pytest.raises(InvalidRequestError, match="no primary"):
             session.get_many(Author, [ident])
+
+    @on("mariadb")  # the only one that by default finds "a" equal to "A"
+    def test_that_only_the_database_finds_equal(self, library: Database) -> None:
+        store(library, [Place(row=1, letter=letter) for letter in ("A", "B")])
+        with library.session() as session:
+            found = session.get_many(Place, [(1, "a"), (1, "B"), (1, "c")])
+            assert [place and place.letter for place in found] == ["A", "B", None]
 
     def test_what_no_column_holds(self, library: Database) -> None:
         store(library, authors(1))

@@ -11,7 +11,7 @@ from sqlalchemy.orm import make_transient_to_detached, selectinload
 from sqlalchemy.orm.exc import StaleDataError, UnmappedInstanceError
 
 from sessionwise import MergeConflictError, MissingRowsError, OptionError
-from tests.backends import Database
+from tests.backends import Database, on
 from tests.library import (
     Author,
     Book,
@@ -119,6 +119,17 @@ class TestOverwrite:
             session.commit()
         assert stored(library, Place.letter) == ["A", "B"]
         assert stored(library, Place.book_id) in ([None, 1], [1, None])
+
+    @on("mariadb")  # the only one that by default finds "a" equal to "A"
+    def test_a_key_that_only_the_database_finds_equal(self, library: Database) -> None:
+        store(library, [Book(id=1, title="book"), Place(row=1, letter="A")])
+        with library.session() as session:
+            merged = session.merge_many(
+                [Place(row=1, letter="a", book_id=1), Place(row=1, letter="B")]
+            )
+            session.commit()
+        assert merged[0].__class__ is Place
+        assert len(stored(library, Place.letter)) == 2
 
     def test_a_child_that_moves(self, library: Database) -> None:
         store(library, authors(2, books=1))

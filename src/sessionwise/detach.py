@@ -72,8 +72,8 @@ def detach(session: Session, instance: Any, *paths: str | QueryableAttribute[Any
 
 
 def _check(session: Session, instance: object) -> None:
-    state: InstanceState[Any] | None = inspect(instance, raiseerr=False)
-    if state is None or not hasattr(state, "session_id"):
+    state = internals.state_or_none(instance)
+    if state is None:
         raise UnmappedInstanceError(instance)
     if state.session is not session:
         raise InvalidRequestError(
@@ -107,9 +107,11 @@ def _load_path(session: Session, roots: list[object], names: tuple[str, ...]) ->
     objects = roots
     for name in names[:-1]:
         objects = [
-            member for one in objects for member in graph.members(inspect(one).dict.get(name))
+            member
+            for one in objects
+            for member in graph.members(internals.state_of(one).dict.get(name))
         ]
-    states = dict.fromkeys(inspect(one, raiseerr=True) for one in objects)
+    states = dict.fromkeys(internals.state_of(one) for one in objects)
     has_it = [state for state in states if names[-1] in state.mapper.attrs]
     _load_again(session, [one for one in has_it if names[-1] not in one.dict], names[-1:])
 

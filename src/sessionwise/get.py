@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from sqlalchemy import inspect, select
+from sqlalchemy import select
 from sqlalchemy.util import EMPTY_DICT
 
 from sessionwise.errors import MissingRowsError, OptionError
@@ -81,7 +81,11 @@ def get_many(
         execution_options=execution_options,
         bind_arguments=bind_arguments,
     ):
-        found[inspect(instance, raiseerr=True).key] = instance
+        found[internals.key_of(internals.state_of(instance))] = instance
+    unsure = keys.in_doubt((key[1] for key in absent), (key[1] for key in found))
+    for key in absent:
+        if key not in found and key[1] in unsure:
+            found[key] = session.get(entity, key[1])
     _settle(session, mapper, held, found)
     answers = [_of_class(found.get(key), entity) for key in wanted]
     return _without_missing(entity, wanted, answers, missing)
@@ -90,7 +94,7 @@ def get_many(
 def _held(session: Session, wanted: Iterable[IdentityKey]) -> dict[IdentityKey, Any]:
     """Return what the identity map can answer: objects that are not expired."""
     objects = _objects(session, wanted)
-    return {key: one for key, one in objects.items() if not inspect(one).expired}
+    return {key: one for key, one in objects.items() if not internals.state_of(one).expired}
 
 
 def _objects(session: Session, wanted: Iterable[IdentityKey]) -> dict[IdentityKey, Any]:
@@ -115,7 +119,7 @@ def _settle(
         return
     there = keys.existing(session, mapper, [key[1] for key in in_doubt])
     found.update((key, one) for key, one in in_doubt.items() if key[1] in there)
-    gone = [inspect(one) for key, one in in_doubt.items() if key[1] not in there]
+    gone = [internals.state_of(one) for key, one in in_doubt.items() if key[1] not in there]
     internals.note_deleted(session, gone)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from sqlalchemy import inspect
 from sqlalchemy.orm.exc import UnmappedInstanceError
 
 from sessionwise import dialects
@@ -66,8 +65,7 @@ def merge_many(
             raise OptionError.for_value(name, value, allowed)
     sources = list(instances)
     for source in sources:
-        state = inspect(source, raiseerr=False)
-        if state is None or not hasattr(state, "session_id"):
+        if internals.state_or_none(source) is None:
             raise UnmappedInstanceError(source)
     if session.autoflush:
         session.flush()
@@ -87,7 +85,7 @@ def merge_many(
 def _locking(session: Session, sources: list[Any]) -> AbstractContextManager[object]:
     """Give a block in which what is read stays true until it is written."""
     for source in sources:
-        bind = session.get_bind(inspect(source).mapper)
+        bind = session.get_bind(internals.state_of(source).mapper)
         if not dialects.of(bind.dialect).locks_rows:
             return session.begin_nested()
     return nullcontext()
@@ -96,7 +94,7 @@ def _locking(session: Session, sources: list[Any]) -> AbstractContextManager[obj
 def _check_missing(found: Prefetched, sources: list[Any], missing: Missing) -> None:
     if missing == "insert":
         return
-    states = [inspect(source) for source in sources]
+    states = [internals.state_of(source) for source in sources]
     absent = [state for state in states if found.target_of(state) is None]
     if absent:
         keys = [identity_of(state) for state in absent]

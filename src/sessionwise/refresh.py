@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from sqlalchemy import inspect
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import RelationshipDirection
 from sqlalchemy.orm.exc import UnmappedInstanceError
@@ -96,8 +95,8 @@ def refresh_many(
 
 
 def _persistent(session: Session, instance: object) -> InstanceState[Any]:
-    state: InstanceState[Any] | None = inspect(instance, raiseerr=False)
-    if state is None or not hasattr(state, "session_id"):
+    state = internals.state_or_none(instance)
+    if state is None:
         raise UnmappedInstanceError(instance)
     if state.session is not session or not state.persistent:
         raise InvalidRequestError(
@@ -142,8 +141,8 @@ def _warn_of_snapshot(session: Session, instances: Iterable[object], *, locking:
     root = session.get_transaction()
     if root is None or _WARNED in root.__dict__:
         return
-    states: Iterable[Any] = (inspect(instance, raiseerr=False) for instance in instances)
-    mappers = {state.mapper for state in states if hasattr(state, "session_id")}
+    states = map(internals.state_or_none, instances)
+    mappers = {state.mapper for state in states if state is not None}
     engines = {session.get_bind(mapper).engine for mapper in mappers}
     for connection in transactions.connections(root):
         if connection.engine not in engines:

@@ -80,5 +80,5 @@ def _chunks(
 ) -> Iterator[list[Any]]:
     for some in keys.chunks(wanted, size):
         loaded = keys.load(session, load, mapper, some)
-        by_key = {internals.key_of(inspect(one, raiseerr=True))[1]: one for one in loaded}
+        by_key = {internals.key_of(internals.state_of(one))[1]: one for one in loaded}
         yield [by_key.pop(key) for key in some if key in by_key]

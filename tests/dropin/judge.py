@@ -19,13 +19,19 @@ class Listed:
     enumerations: frozenset[str]
 
     @classmethod
-    def load(cls, path: Path) -> Listed:
-        document = tomllib.loads(path.read_text())
-        divergences = document.get("divergence", [])
-        if len(divergences) > MOST_REASONS:
-            raise ValueError(f"{path.name}: {len(divergences)} reasons, at most {MOST_REASONS}")
-        reasons = {test: entry["reason"] for entry in divergences for test in entry["tests"]}
-        return cls(reasons, frozenset(document["enumerations"]))
+    def load(cls, *paths: Path) -> Listed:
+        reasons: dict[str, str] = {}
+        enumerations: set[str] = set()
+        for path in paths:
+            document = tomllib.loads(path.read_text())
+            divergences = document.get("divergence", [])
+            if len(divergences) > MOST_REASONS:
+                raise ValueError(
+                    f"{path.name}: {len(divergences)} reasons, at most {MOST_REASONS}"
+                )
+            reasons |= {test: entry["reason"] for entry in divergences for test in entry["tests"]}
+            enumerations.update(document.get("enumerations", []))
+        return cls(reasons, frozenset(enumerations))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import inspect
 from sqlalchemy.orm.collections import collection_adapter
 
 from sessionwise.loading import internals
@@ -39,12 +38,12 @@ def reachable(roots: Iterable[object]) -> dict[InstanceState[Any], str]:
     The path to a root is empty, that to others the shortest, such as ``"orders.items"``.
     """
     found: dict[InstanceState[Any], str] = {}
-    to_visit = [(inspect(root, raiseerr=True), "") for root in roots]
+    to_visit = [(internals.state_of(root), "") for root in roots]
     for state, path in to_visit:  # grows as it is read
         if state not in found:
             found[state] = path
             to_visit += [
-                (inspect(member, raiseerr=True), f"{path}.{name}".lstrip("."))
+                (internals.state_of(member), f"{path}.{name}".lstrip("."))
                 for name, member in related(state)
             ]
     return found

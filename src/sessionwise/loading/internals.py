@@ -9,6 +9,7 @@ from sqlalchemy import inspect, select
 from sqlalchemy.orm import LoaderCallableStatus
 from sqlalchemy.orm.attributes import instance_dict, instance_state
 from sqlalchemy.orm.context import _ORMCompileState
+from sqlalchemy.orm.exc import NO_STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -41,6 +42,8 @@ __all__ = [
     "parameters_of",
     "replace_criteria",
     "set_loader",
+    "state_of",
+    "state_or_none",
     "values_of",
     "with_options_of",
 ]
@@ -51,6 +54,19 @@ _ABSENT = "_sessionwise_absent"
 
 _UNCONFIRMED = "sessionwise_unconfirmed"
 """Where an object notes it; what it notes there is pickled with it."""
+
+
+def state_of(instance: object) -> InstanceState[Any]:
+    """Return the state of a mapped object: ``inspect()``, at a fifth of its time."""
+    return instance_state(instance)
+
+
+def state_or_none(instance: object) -> InstanceState[Any] | None:
+    """Return the state of an object; None where it is not of a mapped class."""
+    try:
+        return instance_state(instance)
+    except NO_STATE:
+        return None
 
 
 def note_deleted(session: Session, states: Iterable[InstanceState[Any]]) -> None:
@@ -180,7 +196,7 @@ def mark_unconfirmed(instance: object, flushed: Sequence[Collection[InstanceStat
 
     :param flushed: the objects that have been flushed in the running unit.
     """
-    state = inspect(instance, raiseerr=False)
+    state = state_or_none(instance)
     if state is not None:
         cascaded = state.mapper.cascade_iterator("expunge", state)
         leaving = [state, *(other for _, _, other, _ in cascaded)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import astuple, is_dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from unicodedata import combining, normalize
 
 from sqlalchemy import ColumnElement, Select, inspect, select, tuple_
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
@@ -25,6 +27,7 @@ __all__ = [
     "chunks",
     "existing",
     "for_update",
+    "in_doubt",
     "load",
     "mapper_of",
     "of",
@@ -143,6 +146,32 @@ def load(
     for chunk in chunks(wanted):
         found = session.scalars(statement.where(within(mapper, chunk)), **arguments)
         yield from found.unique().all()
+
+
+def in_doubt(asked: Iterable[Key], found: Iterable[Key]) -> set[Key]:
+    """Return those keys asked for of which the database may have found others, too, or instead.
+
+    By a collation it finds equal what Python does not: "A" and "a", "e" and "é", "a" and "a ".
+    """
+    alike: dict[Key | None, set[Key]] = defaultdict(set)
+    for key in chain(asked, found):
+        if any(isinstance(value, str) for value in key):
+            alike[_fold(key)].add(key)
+    if None in alike and len(alike) > 1:
+        return set().union(*alike.values())
+    return set().union(*(keys for keys in alike.values() if len(keys) > 1))
+
+
+def _fold(key: Key) -> Key | None:
+    """Make equal what collations make equal; None where that is not known, as for "ß"."""
+    folded = tuple(_fold_text(one) if isinstance(one, str) else one for one in key)
+    return None if None in folded and None not in key else folded
+
+
+def _fold_text(text: str) -> str | None:
+    if not text.isascii():
+        text = "".join(one for one in normalize("NFKD", text) if not combining(one))
+    return text.casefold().rstrip() if text.isascii() else None
 
 
 def existing(session: Session, mapper: Mapper[Any], keys: Iterable[Key]) -> set[Key]:

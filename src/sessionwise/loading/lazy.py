@@ -16,7 +16,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 
-from sessionwise.loading import internals
+from sessionwise.loading import internals, keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -69,9 +69,11 @@ def load(
     by_values: dict[Values, list[object]] = defaultdict(list)
     for row in execute(many, execution_options=wanted.execution_options).unique():
         by_values[tuple(row[1:])].append(row[0])
+    unsure = keys.in_doubt(values, by_values)
     for instance, value in zip(instances, others.values(), strict=True):
-        _give(instance, wanted.relationship, by_values[value])
-    return by_values[own]
+        if value not in unsure:
+            _give(instance, wanted.relationship, by_values[value])
+    return None if own in unsure else by_values[own]
 
 
 def _split(wanted: LazyLoad) -> tuple[list[_Comparison], list[ColumnElement[bool]]] | None:

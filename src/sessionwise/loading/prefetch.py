@@ -6,10 +6,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import inspect, select
+from sqlalchemy import select
 from sqlalchemy.orm import RelationshipDirection, selectinload
 
-from sessionwise.loading import graph, keys
+from sessionwise.loading import graph, internals, keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -72,7 +72,7 @@ def prefetch(session: Session, instances: Iterable[object], how: How) -> Prefetc
     """Load what a merge of some objects will look for: level by level, one SELECT for 500."""
     found = Prefetched()
     seen: set[InstanceState[Any]] = set()
-    level = [inspect(instance, raiseerr=True) for instance in instances]
+    level = [internals.state_of(instance) for instance in instances]
     while level:
         level = [state for state in dict.fromkeys(level) if state not in seen]
         seen.update(level)
@@ -81,7 +81,7 @@ def prefetch(session: Session, instances: Iterable[object], how: How) -> Prefetc
             to_load = _to_load(session, group, alike.names, found, anew=how.anew)
             _load(session, alike, _statement(alike, how), to_load, found)
         level = [
-            inspect(member, raiseerr=True)
+            internals.state_of(member)
             for state in level
             for relationship in cascading(state)
             for member in graph.members(state.dict[relationship.key])
@@ -131,7 +131,7 @@ def _to_load(
             to_load[key] = None
             continue
         found.targets[key] = held
-        state = inspect(held, raiseerr=True)
+        state = internals.state_of(held)
         if anew and state is not source and not state.modified:
             session.expire(held)
         if anew or state.expired or not names <= state.dict.keys():
@@ -146,7 +146,8 @@ def _statement(alike: _Alike, how: How) -> Select[Any]:
     if token is not None:
         statement = statement.execution_options(identity_token=token)
     if how.lock:
-        return statement.with_for_update(of=mapper.base_mapper.local_table)
+        base = mapper if mapper.concrete else mapper.base_mapper
+        return statement.with_for_update(of=base.local_table)
     return statement
 
 
@@ -158,9 +159,10 @@ def _load(
     found: Prefetched,
 ) -> None:
     loaded = keys.load(session, statement, alike.mapper, [key[1] for key in to_load])
-    rows = {inspect(instance, raiseerr=True).key: instance for instance in loaded}
+    rows = {internals.key_of(internals.state_of(one)): one for one in loaded}
     found.targets.update(rows)
+    unsure = keys.in_doubt((key[1] for key in to_load), (key[1] for key in rows))
     for key in to_load:
-        if key not in rows:
+        if key not in rows and key[1] not in unsure:  # else merge() looks for it itself
             found.targets.pop(key, None)
             found.absent.add(key)

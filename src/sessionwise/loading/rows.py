@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import inspect, select
+from sqlalchemy import select
 from sqlalchemy.orm import Load, LoaderCriteriaOption, Session, load_only, selectinload
 
 from sessionwise.loading import internals, keys
@@ -89,7 +89,7 @@ def _load(
     for found in keys.load(
         session, statement, states[0].mapper, wanted, execution_options=options
     ):
-        yield inspect(found, raiseerr=True)
+        yield internals.state_of(found)
 
 
 def _only(statement: Select[Any], mapper: Mapper[Any], names: Collection[str]) -> Select[Any]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ARRAY, JSON, ClauseElement, Column, PickleType, inspect
+from sqlalchemy import ARRAY, JSON, ClauseElement, Column, PickleType
 from sqlalchemy.orm import LoaderCallableStatus, RelationshipDirection
 from sqlalchemy.orm.collections import collection_adapter
 
@@ -63,7 +63,7 @@ class Merge:
             name = change.relationship.key
             if mine or name not in self.disputed.get(change.source, ()):
                 change.carry_out(by_source)
-        return [by_source[inspect(instance)] for instance in instances]
+        return [by_source[internals.state_of(instance)] for instance in instances]
 
     @contextmanager
     def _only_what_is_written(self, *, mine: bool) -> Iterator[None]:
@@ -104,13 +104,13 @@ class Related:
     def carry_out(self, merged: dict[InstanceState[Any], Any]) -> None:
         """Change the session's object."""
         name = self.relationship.key
-        added = [merged[inspect(one, raiseerr=True)] for one in self.added]
+        added = [merged[internals.state_of(one)] for one in self.added]
         if not self.relationship.uselist:
             setattr(self.target, name, added[0] if added else None)
             return
         adapter = collection_adapter(getattr(self.target, name))
         for member in list(adapter):
-            if identity_of(inspect(member, raiseerr=True)) in self.removed:
+            if identity_of(internals.state_of(member)) in self.removed:
                 adapter.remove_with_event(member)
         there = set(map(id, adapter))
         for member in added:
@@ -136,7 +136,7 @@ def compare(session: Session, found: Prefetched) -> Merge:
 def _load_deferred(session: Session, pairs: list[tuple[InstanceState[Any], Any]]) -> None:
     """Load of the rows what the objects have touched and a SELECT leaves out."""
     for source, target in pairs:
-        state = inspect(target)
+        state = internals.state_of(target)
         names = [one.key for one, _ in _touched(source) if one.key not in state.dict]
         if names:
             for _ in rows.load_again(session, [state], names):
@@ -183,7 +183,7 @@ def _compare_column(
     base: Any,
 ) -> None:
     name = attribute.key
-    mine, theirs = source.dict[name], inspect(target).dict.get(name)
+    mine, theirs = source.dict[name], internals.state_of(target).dict.get(name)
     if isinstance(mine, ClauseElement):
         merge.written[source].add(name)  # the database computes it from the row as it is
         return
@@ -222,7 +222,7 @@ def _compare_relationship(
 
 def _label(instance: object) -> Any:
     """Return what tells an object apart: its identity key, or that it is new."""
-    state = inspect(instance, raiseerr=True)
+    state = internals.state_of(instance)
     return identity_of(state) or state
 
 
@@ -239,7 +239,7 @@ def _base(source: InstanceState[Any], relationship: RelationshipProperty[Any]) -
 
 
 def _theirs(target: Any, relationship: RelationshipProperty[Any]) -> list[Any]:
-    state = inspect(target)
+    state = internals.state_of(target)
     if relationship.direction is RelationshipDirection.MANYTOONE:
         referred = graph.referred_to(state, relationship)
         if referred is not None:
