@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--case", action="append", choices=[*CASES, MEMORY], help="default: all")
     parser.add_argument("--rounds", type=int, default=25, help="rounds per case (default: 25)")
     options = parser.parse_args()
-    results, said, versions = [], [], report.library_versions()
+    results, said, versions = [], {}, report.library_versions()
     for name in options.db or DATABASES:
         try:
             with database(name) as new_engine:
@@ -30,7 +30,7 @@ def main() -> int:
                 for case in options.case or [*CASES, MEMORY]:
                     if case == MEMORY:
                         for line in memory.run(name, new_engine):
-                            said.append(line)
+                            said[name] = line
                             print(line)
                         continue
                     for result in CASES[case](name, new_engine, options.rounds):

@@ -12,13 +12,16 @@ from pathlib import Path
 import matplotlib as mpl
 
 from benchmarks import bad_rows, dropin_cost, objects
-from benchmarks.harness import Result
+from benchmarks.harness import Result, Timing
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = ROOT / "docs" / "images" / "benchmarks-dropin-cost.png"
 SPEED = ROOT / "docs" / "images" / "benchmarks-speed.png"
+
+CASES = (dropin_cost.CASE, "receipts", bad_rows.CASE, objects.CASE)
+DATABASES = ("sqlite", "postgresql", "mariadb")
 
 HEAD = """# Benchmarks
 
@@ -29,28 +32,49 @@ Compare ratios: absolute times belong to the machine.
 """
 
 
-def write(results: list[Result], said: list[str], versions: dict[str, str]) -> None:
-    """Write the JSON, the page and the plots.
+def write(new: list[Result], said: dict[str, str], versions: dict[str, str]) -> None:
+    """Write the JSON of what was measured, and the page and the plots of all that ever was.
 
-    :param said: findings in words.
+    :param said: findings in words, by database.
     """
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for result in results:
-        name = f"{result.case} {result.database}"
-        name = name.translate({ord(","): "", ord(":"): "", ord("%"): "percent", ord(" "): "-"})
-        document = {"machine": machine(), "versions": versions, **asdict(result)}
-        (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
-    words = "".join(f"\n{line}.\n" for line in said)
+    for database, line in said.items():
+        (RESULTS / f"memory-{database}.json").write_text(json.dumps({"said": line}) + "\n")
+    for result in new:
+        _write_json(result, versions)
+    results, words = _read_json()
     PAGE.write_text(HEAD + _table(results) + words + _environment(versions))
     PLOT.parent.mkdir(parents=True, exist_ok=True)
-    dropin = [result for result in results if result.case.startswith(dropin_cost.CASE)]
-    if dropin:
-        _plot_cost(dropin)
-    faster = [
-        result for result in results if result.case.startswith((objects.CASE, bad_rows.CASE))
-    ]
-    if faster:
-        _plot_speed(faster)
+    _plot_cost([one for one in results if one.case.startswith(dropin_cost.CASE)])
+    _plot_speed([one for one in results if one.case.startswith((objects.CASE, bad_rows.CASE))])
+
+
+def _write_json(result: Result, versions: dict[str, str]) -> None:
+    name = f"{result.case} {result.database}"
+    name = name.translate({ord(","): "", ord(":"): "", ord("%"): "percent", ord(" "): "-"})
+    document = {"machine": machine(), "versions": versions, **asdict(result)}
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _read_json() -> tuple[list[Result], str]:
+    """Return all results, in a fixed order, and what is said in words."""
+    results, words = [], ""
+    for path in sorted(RESULTS.glob("*.json")):
+        document = json.loads(path.read_text())
+        if "said" in document:
+            words += f"\n{document['said']}.\n"
+            continue
+        timings = [Timing(**timing) for timing in document["timings"]]
+        fields = {name: document[name] for name in ("case", "database", "unit", "target")}
+        results.append(Result(**fields, timings=timings))
+    results.sort(
+        key=lambda one: (CASES.index(_kind(one)), DATABASES.index(one.database), one.case)
+    )
+    return results, words
+
+
+def _kind(result: Result) -> str:
+    return next(case for case in CASES if result.case.startswith(case))
 
 
 def machine() -> str:

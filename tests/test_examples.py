@@ -19,6 +19,10 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples" / "guide").glob("[0
 def test_there_are_examples() -> None:
     assert [path.stem for path in EXAMPLES] == [
         "01_scoped_session",
+        "04_merge",
+        "05_expunge",
+        "06_refresh",
+        "08_get",
         "10_identity_map",
         "11_savepoint",
         "12_connection",

@@ -237,6 +237,23 @@ class TestThreeWays:
                 session.commit()
             assert seen == []
 
+    def test_two_objects_for_one_row(self, library: Database) -> None:
+        store(library, [Author(id=1, name="old", born=1900)])
+        first, second = detached(library, Author, 1), detached(library, Author, 1)
+        first.name, second.born = "mine", 1950
+        with library.session() as session:
+            one, other = session.merge_many([first, second], conflicts="raise")
+            assert one is other
+            assert (one.name, one.born) == ("mine", 1950)
+            session.rollback()
+            second.name = "another"
+            with pytest.raises(MergeConflictError, match="mine 'another', theirs 'mine'"):
+                session.merge_many([first, second], conflicts="raise")
+
+    def test_nothing_is_compared_without_loading(self, library: Database) -> None:
+        with library.session() as session, pytest.raises(OptionError, match="load=False"):
+            session.merge(Author(id=1), load=False, conflicts="raise")
+
     def test_a_form_writes_what_it_sets(self, library: Database) -> None:
         store(library, [Author(id=1, name="old", born=1900)])
         with library.session() as session:

@@ -47,7 +47,8 @@ def merge_many(
     with; mine, in the object; theirs, in the row now, which is locked. What I did not touch is not
     written. Where both have changed, the choice decides. Collections take what I added and lose
     what I removed. An attribute set on an object without a base, such as one made from a web form,
-    is a conflict where it differs from theirs.
+    is a conflict where it differs from theirs; so is a collection set on it, which with "mine" is
+    all that the row then has.
 
     :param conflicts: ``"overwrite"``, or ``"mine"``, ``"theirs"`` or ``"raise"``.
     :param missing: ``"insert"`` objects that have no row, or ``"raise"``.

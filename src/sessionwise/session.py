@@ -20,6 +20,7 @@ from sessionwise import (
     statistics,
     stream,
 )
+from sessionwise.errors import OptionError
 from sessionwise.loading import batched, siblings
 from sessionwise.loading import internals as loading
 from sessionwise.stream import CHUNK_SIZE as STREAMED
@@ -213,7 +214,11 @@ class Session(orm.Session):
         :param conflicts: ``"mine"``, ``"theirs"`` or ``"raise"`` merge three ways, as
           :meth:`merge_many` does.
         """
-        if conflicts == "overwrite" or not load:
+        if conflicts != "overwrite" and not load:
+            raise OptionError(
+                f"conflicts={conflicts!r} compares with the row; leave load=False out"
+            )
+        if conflicts == "overwrite":
             return super().merge(instance, load=load, options=options)
         return merge.merge_many(self, [instance], conflicts=conflicts, options=options)[0]
 

@@ -40,6 +40,8 @@ class Merge:
     """Of each object, the attributes in conflict."""
     related: list[Related] = field(default_factory=list)
     """The relationships that have changed here."""
+    claimed: dict[tuple[int, str], Any] = field(default_factory=dict)
+    """What another of the objects wants to write into the same row, by row and attribute."""
 
     def carry_out(
         self,
@@ -192,7 +194,10 @@ def _compare_column(
         return
     if base is not UNKNOWN and same(base, theirs):
         merge.written[source].add(name)
-        return
+        theirs = merge.claimed.setdefault((id(target), name), mine)
+        if same(mine, theirs):
+            return
+        merge.written[source].discard(name)
     merge.conflicts.append(MergeConflict(source.obj(), name, base, mine, theirs))
     merge.disputed.setdefault(source, set()).add(name)
 

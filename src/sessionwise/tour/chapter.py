@@ -36,6 +36,8 @@ class Scene:
     """What ``look`` is promised to find."""
     commits: int | None = None
     """How many COMMITs it promises to take; None where that is not the point."""
+    statements: int | None = None
+    """How many statements it promises to send at most; None where that is not the point."""
     warns: type[Warning] | None = None
     """The warning it promises to give."""
     note: str = ""
@@ -71,9 +73,14 @@ class Scene:
             f"answers {self.answers}" if self.answers is not None else "",
             f"stores {self.stores}" if self.stores is not None else "",
             f"in {self.commits} COMMIT" if self.commits is not None else "",
+            f"sends at most {_count_of(self.statements)}" if self.statements is not None else "",
             f"gives {self.warns.__name__}" if self.warns else "",
         ]
         return ", ".join(part for part in parts if part)
+
+
+def _count_of(statements: int) -> str:
+    return f"{statements} statement{'' if statements == 1 else 's'}"
 
 
 @dataclass(frozen=True, kw_only=True)

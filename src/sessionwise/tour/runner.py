@@ -76,6 +76,7 @@ def keeps(scene: Scene, seen: Seen) -> bool:
         and seen.answer == scene.answers
         and seen.stored == scene.stores
         and (scene.commits is None or seen.commits == scene.commits)
+        and (scene.statements is None or seen.statements <= scene.statements)
         and (scene.warns is None or scene.warns.__name__ in warned)
     )
 

@@ -61,7 +61,8 @@ class Side:
 
     def session(self, **options: Any) -> Any:  # a scene may use verbs that only ours has
         """Make a session; options that its class does not have are left out."""
-        known = inspect.signature(self.session_class).parameters
+        known = set(inspect.signature(orm.Session).parameters)
+        known.update(inspect.signature(self.session_class).parameters)
         taken = {name: value for name, value in options.items() if name in known}
         return self.session_class(self.engine, **taken)
 
