@@ -66,13 +66,13 @@ def load(
     many = internals.replace_criteria(wanted.statement, criterion).add_columns(*labelled)
     # Referred to until they have it: nobody else may do so.
     instances = [other.obj() for other in others]
-    by_values: dict[Values, list[object]] = defaultdict(list)
+    by_values: dict[Values, list[Any]] = defaultdict(list)
     for row in execute(many, execution_options=wanted.execution_options).unique():
         by_values[tuple(row[1:])].append(row[0])
     unsure = keys.in_doubt(values, by_values)
-    for instance, value in zip(instances, others.values(), strict=True):
+    for other, value in zip(instances, others.values(), strict=True):
         if value not in unsure:
-            _give(instance, wanted.relationship, by_values[value])
+            _give(other, wanted.relationship, by_values[value])
     return None if own in unsure else by_values[own]
 
 

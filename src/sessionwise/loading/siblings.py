@@ -54,7 +54,7 @@ class Siblings:
         state: InstanceState[Any],
         wanted: Callable[[InstanceState[Any]], bool],
     ) -> list[InstanceState[Any]]:
-        """Return objects that are to be loaded along with one, those nearest to it first.
+        """Return objects that are to be loaded along with one: the nearest in load order.
 
         :param wanted: says whether an object qualifies.
         """
@@ -87,12 +87,9 @@ class Siblings:
         return self._places.get(state)
 
     def _around(self, place: int) -> Iterator[InstanceState[Any]]:
-        order = self._order
-        for distance in range(1, min(len(order), _FARTHEST)):
-            if place + distance < len(order):
-                yield order[place + distance]
-            if place >= distance:
-                yield order[place - distance]
+        """Give the objects after a place, then those before it: most are touched in order."""
+        yield from self._order[place + 1 : place + _FARTHEST]
+        yield from reversed(self._order[max(0, place - _FARTHEST) : place])
 
 
 def install(session: Session) -> None:
