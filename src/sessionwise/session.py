@@ -363,7 +363,7 @@ class Session(orm.Session):
         """
         return report.report(self, sizes=sizes)
 
-    def stream(self, statement: Select[tuple[_T]], *, chunk_size: int = STREAMED) -> Iterator[_T]:
+    def stream(self, statement: Select[_T], *, chunk_size: int = STREAMED) -> Iterator[_T]:
         """Give the objects of a SELECT one by one, in constant memory.
 
         Other statements, and commits, may come in between.

@@ -25,9 +25,7 @@ CHUNK_SIZE = 500
 """How many objects are in memory at a time."""
 
 
-def stream(
-    session: Session, statement: Select[tuple[T]], *, chunk_size: int = CHUNK_SIZE
-) -> Iterator[T]:
+def stream(session: Session, statement: Select[T], *, chunk_size: int = CHUNK_SIZE) -> Iterator[T]:
     """Give the objects of a SELECT one by one, and keep none of them.
 
     The primary keys come first, then the objects by their keys, ``chunk_size`` at a time: other
@@ -45,7 +43,7 @@ def stream(
     return (instance for chunk in chunks(session, statement, chunk_size) for instance in chunk)
 
 
-def chunks(session: Session, statement: Select[tuple[T]], chunk_size: int) -> Iterator[list[T]]:
+def chunks(session: Session, statement: Select[T], chunk_size: int) -> Iterator[list[T]]:
     """Give the objects of a SELECT in lists of ``chunk_size``."""
     if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
         raise OptionError(f"chunk_size={chunk_size!r} is not a size; use 1 or more, such as 1000")

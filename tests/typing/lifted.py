@@ -14,6 +14,7 @@ from sessionwise import Outcome, Retry, Session
 from sessionwise.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sessionwise.database import AsyncDatabase
 from sessionwise.lifting import AsyncCursor
+from sessionwise.report import SessionReport
 
 
 class Base(DeclarativeBase):
@@ -35,7 +36,7 @@ class OursAsync(AsyncSession):
 
 def session_options(engine: AsyncEngine, connection: AsyncConnection) -> None:
     AsyncSession()
-    AsyncSession(engine, expire_on_commit=False, failed_block="contained")
+    AsyncSession(engine, expire_on_commit=False, failed_block="contained", batch_loads=True)
     AsyncSession(connection, sync_session_class=Ours)
     AsyncSession(engine, failed_block="never")  # type: ignore[arg-type]  # pyright: ignore
     AsyncSession(engine, failed_blocks="unit")  # type: ignore[call-arg]  # pyright: ignore
@@ -63,6 +64,20 @@ async def verbs(session: AsyncSession) -> None:
     async def told() -> None: ...
 
     assert_type(await told(), None)
+
+
+async def many(session: AsyncSession, user: User) -> None:
+    assert_type(await session.get_many(User, [1, 2]), list[User | None])
+    assert_type(await session.get_many(User, [1, 2], missing="skip"), list[User])
+    assert_type(await session.refresh_many([user], ["id"], missing="expunge"), list[User])
+    assert_type(await session.merge(user, conflicts="raise"), User)
+    assert_type(await session.merge_many([user], conflicts="mine"), list[User])
+    assert_type(await session.detach(user, "orders"), User)
+    assert_type(await session.detach([user]), list[User])
+    assert_type(session.report(sizes=True), SessionReport)
+    async for _one in session.stream(select(User), chunk_size=100):
+        pass
+    await session.merge(user, conflicts="ours")  # type: ignore[arg-type]  # pyright: ignore
 
 
 async def makers(engine: AsyncEngine) -> None:

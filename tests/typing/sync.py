@@ -12,6 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, SessionTransaction, mapped_c
 from sqlalchemy.orm import Session as PlainSession
 
 from sessionwise import Database, Outcome, Retry, Session, scoped_session, sessionmaker
+from sessionwise.report import SessionReport
 
 
 class Base(DeclarativeBase):
@@ -61,6 +62,20 @@ def verbs(session: Session) -> None:
     def told() -> None: ...
 
     assert_type(told(), None)
+
+
+def many(session: Session, user: User) -> None:
+    assert_type(session.get_many(User, [1, 2]), list[User | None])
+    assert_type(session.get_many(User, [1, 2], missing="raise"), list[User])
+    assert_type(session.refresh_many([user], ["id"], missing="expunge"), list[User])
+    assert_type(session.merge(user, conflicts="raise"), User)
+    assert_type(session.merge_many([user], conflicts="mine"), list[User])
+    assert_type(session.detach(user, "orders"), User)
+    assert_type(session.detach([user]), list[User])
+    assert_type(session.report(sizes=True), SessionReport)
+    for one in session.stream(select(User), chunk_size=100):
+        assert_type(one, User)
+    session.merge(user, conflicts="ours")  # type: ignore[arg-type]  # pyright: ignore
 
 
 def makers(engine: Engine) -> None:
