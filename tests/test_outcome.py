@@ -294,6 +294,69 @@ class TestSeveralDatabases:
             other.close()
 
 
+@on("psycopg", "psycopg2", "pymysql")  # the others have no two-phase transactions
+class TestTwoPhase:
+    def test_commit(self, db: Database) -> None:
+        with db.session(twophase=True) as session:
+            session.add(User(name="Alice"))
+            session.commit()
+            assert session.outcome is Outcome.COMMITTED
+        assert db.names() == ["Alice"]
+
+    def test_rollback(self, db: Database) -> None:
+        with db.session(twophase=True) as session:
+            session.add(User(name="Alice"))
+            session.flush()
+            session.rollback()
+            assert session.outcome is Outcome.ROLLED_BACK
+        assert db.names() == []
+
+    def test_prepared_and_committed(self, db: Database) -> None:
+        with db.session(twophase=True) as session:
+            session.add(User(name="Alice"))
+            session.prepare()
+            assert session.outcome is Outcome.ACTIVE
+            session.commit()
+            assert session.outcome is Outcome.COMMITTED
+        assert db.names() == ["Alice"]
+
+    def test_prepared_and_rolled_back(self, db: Database) -> None:
+        with db.session(twophase=True) as session:
+            session.add(User(name="Alice"))
+            session.prepare()
+            session.rollback()
+            assert session.outcome is Outcome.ROLLED_BACK
+        assert db.names() == []
+
+
+@on("psycopg", "psycopg2")  # two transactions in one table of MariaDB's may wait for each other
+def test_a_prepare_that_fails(db: Database) -> None:
+    """The second database cannot prepare: neither stores anything."""
+    other = db.new_engine()
+    with db.session(twophase=True) as session:
+        for engine, name in ((db.engine, "Alice"), (other, "Bob")):
+            statement = insert(User).values(name=name, balance=0)
+            session.execute(statement, bind_arguments={"bind": engine})
+        kill(session.connection(bind_arguments={"bind": other}), db)
+        with pytest.raises(DBAPIError):
+            session.commit()
+        session.rollback()
+        assert set(session.outcomes.values()) == {Outcome.ROLLED_BACK}
+        assert session.outcome is Outcome.ROLLED_BACK
+    db.dispose(other)
+    assert db.names() == []
+
+
+def kill(connection: Any, db: Database) -> None:
+    """End a connection by the server."""
+    postgresql = db.driver.server == "postgresql"
+    ask = "SELECT pg_backend_pid()" if postgresql else "SELECT CONNECTION_ID()"
+    end = "SELECT pg_terminate_backend({})" if postgresql else "KILL {}"
+    number = connection.exec_driver_sql(ask).scalar()
+    with db.observer.connect() as other:
+        other.exec_driver_sql(end.format(number))
+
+
 @pytest.mark.parametrize(
     ("outcomes", "expected"),
     [

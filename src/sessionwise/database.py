@@ -181,7 +181,8 @@ class Database(_Units[Session]):
     :param url: SQLAlchemy's URL of the writer.
     :param readers: URLs of replicas; units that are ``read_only`` go to them in turn.
     :param receipts: as in ``Session``.
-    :param options: further options of ``create_engine`` and of ``Session``.
+    :param options: further options of ``create_engine`` and of ``Session``; here ``batch_loads``
+      is on by default.
     """
 
     @cached_property

@@ -17,6 +17,9 @@ LIMIT = 500
 _FARTHEST = 10_000
 """How far from the touched object to look for others."""
 
+_MOST_DOUBLED = 16
+"""How often the time not to look is doubled."""
+
 _ATTRIBUTE = "_sessionwise_siblings"
 
 
@@ -81,7 +84,7 @@ class Siblings:
         if self._wait:
             self._wait -= 1
             return None
-        self._wait = min(2**self._misses, len(self._order) // LIMIT)
+        self._wait = min(2 ** min(self._misses, _MOST_DOUBLED), len(self._order) // LIMIT)
         self._order = session.identity_map.all_states()
         self._places = {one: place for place, one in enumerate(self._order)}
         return self._places.get(state)
