@@ -10,7 +10,7 @@ tour: $(VENV)/tour            ## the promises, plain and ours, on an embedded SQ
 	$(BIN)/sessionwise tour $(ARGS)
 
 test: $(VENV)/dev             ## the whole suite, on every database that can be had
-	$(BIN)/pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/pytest --numprocesses auto --cov --cov-report=term $(ARGS)
 
 lint: $(VENV)/dev             ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check .
