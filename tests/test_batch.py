@@ -322,8 +322,7 @@ class TestObjects:
                 if user is bob:
                     user.name = "Alice"
 
-            if db.driver.server == "mariadb":  # in its default a refresh reads an old state
-                session.connection(execution_options={"isolation_level": "READ COMMITTED"})
+            db.read_committed(session)
             session.refresh(alice)
             session.refresh(bob)
             assert positions(each(session, [alice, bob], apply)) == [1]

@@ -158,6 +158,7 @@ class TestReentry:
         with db.session() as session:
             session.add(User(name="Alice"))
             session.commit()
+            db.read_committed(session)
             user = session.scalars(select(User)).one()
             session.expire(user)
             session.refresh(user)

@@ -169,8 +169,7 @@ class TestParameters:
     def test_read_anew(self, library: Database, how: dict[str, Any]) -> None:
         store(library, authors(1))
         with library.session() as session:
-            if library.driver.server == "mariadb":  # in its default, nothing read changes
-                session.connection(execution_options={"isolation_level": "READ COMMITTED"})
+            library.read_committed(session)
             [author] = session.get_many(Author, [1])
             with elsewhere(library) as other:
                 other.execute(update(Author).values(name="changed"))

@@ -275,8 +275,7 @@ class TestThreeWays:
         author = detached(library, Author, 1)
         author.name = "mine"
         with library.session() as session:
-            if library.driver.server == "mariadb":
-                session.connection(execution_options={"isolation_level": "READ COMMITTED"})
+            library.read_committed(session)
             session.get(Author, 1)
             theirs(library, Author, 1, name="theirs")
             with pytest.raises(MergeConflictError):

@@ -120,8 +120,7 @@ def test_no_update_is_lost(db: Database, case: Case, policy: Any, holds: bool) -
     author = mine(db, case)
     expected = after(case, policy)
     with db.session() as session:
-        if db.driver.server == "mariadb":
-            session.connection(execution_options={"isolation_level": "READ COMMITTED"})
+        db.read_committed(session)
         if holds:
             session.get(Author, 1)
         if case.theirs:

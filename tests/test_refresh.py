@@ -46,8 +46,7 @@ from tests.library import (
 def newest(db: Database, **options: Any) -> Iterator[Any]:
     """Give a session whose reads see the newest rows, on MariaDB's plain engines, too."""
     with db.session(**options) as session:
-        if db.driver.server == "mariadb":
-            session.connection(execution_options={"isolation_level": "READ COMMITTED"})
+        db.read_committed(session)
         yield session
 
 

@@ -79,6 +79,7 @@ class TestRollbackInBlock:
 
     def test_restores_the_objects(self, db: Database) -> None:
         with db.session() as session:
+            db.read_committed(session)
             alice = User(name="Alice", balance=1)
             session.add(alice)
             with session.begin_nested():
