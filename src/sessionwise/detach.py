@@ -9,7 +9,6 @@ from sqlalchemy import inspect
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
 from sqlalchemy.orm import LoaderCallableStatus, PassiveFlag, RelationshipDirection
 from sqlalchemy.orm.attributes import set_committed_value
-from sqlalchemy.orm.exc import UnmappedInstanceError
 
 from sessionwise.errors import MissingRowsError, NotLoadedError
 from sessionwise.loading import graph, internals, rows
@@ -72,9 +71,7 @@ def detach(session: Session, instance: Any, *paths: str | QueryableAttribute[Any
 
 
 def _check(session: Session, instance: object) -> None:
-    state = internals.state_or_none(instance)
-    if state is None:
-        raise UnmappedInstanceError(instance)
+    state = internals.checked_state(instance)
     if state.session is not session:
         raise InvalidRequestError(
             f"{state.class_.__name__} object is not in this session: detach it from the session "

@@ -57,9 +57,7 @@ def get_many(
     if missing not in get_args(Missing):
         raise OptionError.for_value("missing", missing, get_args(Missing))
     mapper = keys.mapper_of(entity)
-    statement: Select[Any] = select(entity).options(*options)
-    if with_for_update or with_for_update == {}:
-        statement = keys.for_update(statement, with_for_update)
+    statement: Select[Any] = keys.for_update(select(entity).options(*options), with_for_update)
     if identity_token is not None:
         execution_options = {**execution_options, "identity_token": identity_token}
     if populate_existing or (with_for_update and session.autoflush):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from sqlalchemy.orm.exc import UnmappedInstanceError
-
 from sessionwise import dialects
 from sessionwise.errors import MergeConflictError, MissingRowsError, OptionError
 from sessionwise.loading import internals, three_way
@@ -66,8 +64,7 @@ def merge_many(
             raise OptionError.for_value(name, value, allowed)
     sources = list(instances)
     for source in sources:
-        if internals.state_or_none(source) is None:
-            raise UnmappedInstanceError(source)
+        internals.checked_state(source)
     if session.autoflush:
         session.flush()
     if conflicts == "overwrite":

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import RelationshipDirection
-from sqlalchemy.orm.exc import UnmappedInstanceError
 
 from sessionwise.errors import MissingRowsError, OptionError, StaleSnapshotWarning
-from sessionwise.loading import internals, rows
+from sessionwise.loading import internals, keys, rows
 from sessionwise.transaction import activity
 from sessionwise.transaction import internals as transactions
 from sessionwise.transaction.callsite import warn_caller
@@ -68,8 +67,7 @@ def refresh_many(
     """
     if missing not in get_args(Missing):
         raise OptionError.for_value("missing", missing, get_args(Missing))
-    if with_for_update == {}:
-        raise OptionError("with_for_update={} says nothing; use True, or parameters in it")
+    keys.check_lock(with_for_update)
     given = list(instances)
     states = {_persistent(session, instance): instance for instance in given}
     names = None if attribute_names is None else list(attribute_names)
@@ -95,9 +93,7 @@ def refresh_many(
 
 
 def _persistent(session: Session, instance: object) -> InstanceState[Any]:
-    state = internals.state_or_none(instance)
-    if state is None:
-        raise UnmappedInstanceError(instance)
+    state = internals.checked_state(instance)
     if state.session is not session or not state.persistent:
         raise InvalidRequestError(
             f"{type(instance).__name__} object is not persistent in this session: add it and "

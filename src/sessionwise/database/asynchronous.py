@@ -31,9 +31,6 @@ __all__ = ["AsyncDatabase"]
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_PAUSE = 0.05
-"""Seconds between two looks at the pool."""
-
 
 class AsyncDatabase(Units[AsyncSession]):
     """The same for asyncio; its sessions do not expire their objects on commit.
@@ -131,7 +128,7 @@ class AsyncDatabase(Units[AsyncSession]):
         until = time.monotonic() + timeout
         for engine in self._made:
             while health.checked_out(engine.sync_engine) and time.monotonic() < until:
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(health.PAUSE)
             await engine.dispose()
 
     @cached_property

@@ -29,9 +29,6 @@ __all__ = ["Database"]
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_PAUSE = 0.05
-"""Seconds between two looks at the pool."""
-
 
 class Database(Units[Session]):
     """A database: an engine made when it is first needed, sessions, and units of work.
@@ -142,7 +139,7 @@ class Database(Units[Session]):
         until = time.monotonic() + timeout
         for engine in self._made:
             while health.checked_out(engine) and time.monotonic() < until:
-                time.sleep(_PAUSE)
+                time.sleep(health.PAUSE)
             engine.dispose()
 
     @cached_property

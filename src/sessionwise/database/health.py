@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-__all__ = ["Health", "ask", "checked_out"]
+__all__ = ["PAUSE", "Health", "ask", "checked_out"]
+
+PAUSE = 0.05
+"""Seconds between two looks at the pool."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.orm.collections import collection_adapter
-
 from sessionwise.loading import internals
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ def members(value: Any) -> list[Any]:
     if value is None:
         return []
     adapter = getattr(value, "_sa_adapter", None)
-    return [value] if adapter is None else list(collection_adapter(value))
+    return [value] if adapter is None else list(adapter)
 
 
 def related(state: InstanceState[Any]) -> Iterator[tuple[str, object]]:

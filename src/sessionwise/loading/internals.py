@@ -9,7 +9,7 @@ from sqlalchemy import inspect, select
 from sqlalchemy.orm import LoaderCallableStatus
 from sqlalchemy.orm.attributes import instance_dict, instance_state
 from sqlalchemy.orm.context import _ORMCompileState
-from sqlalchemy.orm.exc import NO_STATE
+from sqlalchemy.orm.exc import NO_STATE, UnmappedInstanceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -26,6 +26,7 @@ __all__ = [
     "LazyLoad",
     "as_loaded",
     "as_refreshed",
+    "checked_state",
     "columns_only",
     "is_by_primary_key",
     "is_flushing",
@@ -67,6 +68,17 @@ def state_or_none(instance: object) -> InstanceState[Any] | None:
         return instance_state(instance)
     except NO_STATE:
         return None
+
+
+def checked_state(instance: object) -> InstanceState[Any]:
+    """Return the state of what a caller has given.
+
+    :raises UnmappedInstanceError: where it is no object of a mapped class.
+    """
+    state = state_or_none(instance)
+    if state is None:
+        raise UnmappedInstanceError(instance)
+    return state
 
 
 def note_deleted(session: Session, states: Iterable[InstanceState[Any]]) -> None:

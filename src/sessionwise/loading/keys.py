@@ -24,6 +24,7 @@ __all__ = [
     "IdentityKey",
     "Key",
     "attributes",
+    "check_lock",
     "chunks",
     "existing",
     "for_update",
@@ -121,14 +122,24 @@ def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
         yield chunk
 
 
-def for_update(statement: Select[Any], lock: bool | Mapping[str, Any]) -> Select[Any]:
-    """Have a SELECT lock its rows.
+def check_lock(lock: object) -> None:
+    """Refuse what does not say whether to lock.
+
+    :raises OptionError: for no parameters.
+    """
+    if lock == {}:
+        raise OptionError("with_for_update={} says nothing; use True, or parameters in it")
+
+
+def for_update(statement: Select[Any], lock: bool | Mapping[str, Any] | None) -> Select[Any]:
+    """Have a SELECT lock its rows, where that is asked for.
 
     :param lock: True, or the parameters of ``Select.with_for_update``.
     :raises OptionError: for no parameters, which may mean either.
     """
-    if lock == {}:
-        raise OptionError("with_for_update={} says nothing; use True, or parameters in it")
+    check_lock(lock)
+    if not lock:
+        return statement
     return statement.with_for_update(**(lock if isinstance(lock, Mapping) else {}))
 
 

@@ -80,8 +80,7 @@ def _load(
     with_for_update: bool | Mapping[str, Any] | None,
 ) -> Iterator[InstanceState[Any]]:
     """Load objects of one class by a SELECT of it."""
-    if with_for_update:
-        statement = keys.for_update(statement, with_for_update)
+    statement = keys.for_update(statement, with_for_update)
     options: dict[str, Any] = {"autoflush": False}
     if states[0].identity_token is not None:
         options["identity_token"] = states[0].identity_token
@@ -108,7 +107,7 @@ def _alike(
     """Group objects that one SELECT can load: of one class, and with the same options."""
     groups: dict[tuple[Any, ...], list[InstanceState[Any]]] = defaultdict(list)
     for state in states:
-        groups[state.mapper, state.identity_token, *_options(state)].append(state)
+        groups[state.mapper, state.identity_token, *internals.options_of(state)].append(state)
     return groups
 
 
@@ -129,15 +128,6 @@ def _have_a_say(state: InstanceState[Any], names: Collection[str]) -> bool:
 def _means_all(part: Any) -> bool:
     """Say whether a part of a path stands for all relationships, as in ``selectinload("*")``."""
     return isinstance(part, str) and part.startswith("relationship:")
-
-
-def _options(state: InstanceState[Any]) -> tuple[Any, ...]:
-    """Return what tells apart the options of two objects' queries."""
-    if not state.load_options:
-        return ()
-    # Each lazy load makes a path of its own, and paths are hashed by identity: what is in them is
-    # not.
-    return tuple(map(id, state.load_options)), state.load_path.path
 
 
 def _by_what_lacks(
