@@ -98,7 +98,7 @@ def test_extract_makes_the_data_that_ships(tmp_path: Path) -> None:
 def test_chapters_are_the_files_that_are_there() -> None:
     files = sorted((DATA.parent / "chapters").glob("c*.py"))
     assert [int(file.name[1:3]) for file in files] == [chapter.number for chapter in chapters()]
-    assert {4, 5, 6, 8, 10, 11, 12} <= {chapter.number for chapter in chapters()}
+    assert {4, 5, 6, 7, 8, 9, 10, 11, 12} <= {chapter.number for chapter in chapters()}
 
 
 @pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.title)
@@ -160,9 +160,19 @@ def test_plain_sqlalchemy_does_what_the_vision_says(played: dict[str, Result]) -
     assert plain["refresh_collections"].statements == 101
     assert played["refresh_in_a_snapshot"].kept_by_plain  # on SQLite, which has no such snapshot
     assert plain["touch_after_commit"].statements == 1207
+    assert plain["update_by_text"].answer == "American Airlines Inc., then American Airlines Inc."
+    assert plain["add_to_what_was_updated"].stored == "departure 7, arrival 11"
+    assert plain["update_by_connection"].answer == "departure 2, arrival 20"
+    assert plain["delete_by_text"].answer == "4 flights, then 4"
+    assert plain["undo_an_update"].answer == "Bob, then Bob"
+    assert played["read_by_text"].kept_by_plain
     assert plain["flights_by_number"].statements == 500
     assert plain["planes_of_a_day"].statements == 531
     assert plain["again_after_commit"].statements == 1000
+    assert plain["look_up_and_add"].statements == 2000
+    assert plain["count_elsewhere"].statements == 2
+    assert played["count_what_is_pending"].kept_by_plain
+    assert played["load_what_is_pending"].kept_by_plain
     assert plain["rollback_in_a_block"].stored == "0 new flights"
     assert plain["commit_in_a_block"].stored == "10 new flights"
     assert "Can't operate on closed transaction" in (plain["commit_in_a_block"].error or "")

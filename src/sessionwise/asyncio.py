@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import QueryableAttribute
     from sqlalchemy.orm.interfaces import ORMOption
 
+    from sessionwise.autoflush import AutoflushMode
     from sessionwise.get import Missing
     from sessionwise.merge import Conflicts
     from sessionwise.merge import Missing as MissingOnMerge
@@ -87,6 +88,13 @@ class AsyncSession(sa_asyncio.AsyncSession):
     def _ours(self) -> Session:
         """The sync session, as a session of ours."""
         return cast("Session", self.sync_session)
+
+    # 9 autoflush
+
+    @property
+    def autoflush_mode(self) -> AutoflushMode:
+        """What a query flushes: everything (True), nothing (False), or ``"related"``."""
+        return self._ours.autoflush_mode
 
     # 4 merge
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sessionwise import dialects
 from sessionwise.errors import LateIsolationError, LockTimeoutError
-from sessionwise.transaction import activity, internals
+from sessionwise.transaction import activity, internals, written
 from sessionwise.transaction.waiting import pause
 
 if TYPE_CHECKING:
@@ -55,11 +55,13 @@ def advisory_lock(session: Session, key: int | str, timeout: float | None) -> No
 def cursor(session: Session, **bind_arguments: Any) -> Iterator[Any]:
     """Flush, then give the driver's cursor on the connection of the session's transaction.
 
+    At the end of the block all objects are expired, but for changes that are not flushed.
+
     :param bind_arguments: as in ``Session.get_bind``, for a session with several engines.
     """
     session.flush()
     connection = session.connection(bind_arguments=bind_arguments)
-    # What the driver is told cannot be seen from here: take it for a write.
+    # What the driver is told cannot be seen from here: take it for a write of anything.
     activity.of(connection).writes += 1
     driver_cursor = connection.connection.cursor()
     try:
@@ -69,3 +71,4 @@ def cursor(session: Session, **bind_arguments: Any) -> Iterator[Any]:
         raise
     finally:
         driver_cursor.close()
+        written.note_anything(connection, activity.of(connection))

@@ -82,7 +82,7 @@ class OptionError(SessionwiseError, ArgumentError, TypeError):
     """An option of ours has a value it does not take, or reached a class that is not ours."""
 
     @classmethod
-    def for_value(cls, option: str, value: object, allowed: Iterable[str]) -> OptionError:
+    def for_value(cls, option: str, value: object, allowed: Iterable[object]) -> OptionError:
         """Build the error for a value that the option does not take."""
         choices = " or ".join(repr(choice) for choice in allowed)
         return cls(f"{option}={value!r} is not a choice; use {choices}")

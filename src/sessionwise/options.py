@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from sessionwise.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from sqlalchemy import Connection, Engine
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
     from sqlalchemy.orm import Query, Session
 
+    from sessionwise.autoflush import AutoflushMode
     from sessionwise.transaction.failed_block import FailedBlockMode
     from sessionwise.transaction.receipt import ReceiptMode
 
@@ -20,7 +21,6 @@ __all__ = ["NAMES", "AsyncSessionOptions", "PlainOptions", "SessionOptions", "re
 
 
 class _CommonOptions(TypedDict, total=False):
-    autoflush: bool
     autobegin: bool
     expire_on_commit: bool
     twophase: bool
@@ -35,6 +35,7 @@ class _CommonOptions(TypedDict, total=False):
 
 
 class _OurOptions(TypedDict, total=False):
+    autoflush: AutoflushMode
     failed_block: FailedBlockMode
     receipts: ReceiptMode
     batch_loads: bool
@@ -57,13 +58,15 @@ class AsyncSessionOptions(_CommonOptions, _OurOptions, total=False):
     sync_session_class: type[Session]
 
 
-OURS = frozenset(_OurOptions.__optional_keys__)
+OURS = frozenset(_OurOptions.__optional_keys__) - {"autoflush"}
 """The options that a session class of plain SQLAlchemy does not take."""
 
 
-def refuse_for_class(class_: type, ours: type, options: Collection[str]) -> None:
+def refuse_for_class(class_: type, ours: type, options: Mapping[str, Any]) -> None:
     """Raise OptionError where an option of ours would reach a class that is not ours."""
     foreign = OURS.intersection(options)
+    if options.get("autoflush") == "related":
+        foreign |= {"autoflush"}
     if foreign and not issubclass(class_, ours):
         raise OptionError.for_class(class_, foreign)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from sessionwise.autoflush import AutoflushMode
     from sessionwise.transaction.outcome import Outcome
 
 __all__ = ["ScopeRegistry", "Verb", "current_owner", "scoped_session"]
@@ -105,6 +106,11 @@ class scoped_session(orm.scoped_session[_S]):  # noqa: N801 -- SQLAlchemy's name
     def outcomes(self) -> Mapping[Engine, Outcome]:
         """The same for each of its databases."""
         return self.registry().outcomes
+
+    @property
+    def autoflush_mode(self) -> AutoflushMode:
+        """What a query flushes: everything (True), nothing (False), or ``"related"``."""
+        return self.registry().autoflush_mode
 
     on_commit = Verb(Session.on_commit)
     on_rollback = Verb(Session.on_rollback)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from sqlalchemy import orm
 
+from sessionwise import autoflush as related
 from sessionwise import (
     batch,
     connection,
@@ -20,6 +21,7 @@ from sessionwise import (
     statistics,
     stream,
 )
+from sessionwise.autoflush import install as install_autoflush
 from sessionwise.errors import OptionError
 from sessionwise.loading import batched, siblings
 from sessionwise.loading import internals as loading
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm.interfaces import ORMOption
     from sqlalchemy.sql.selectable import ForUpdateParameter
 
+    from sessionwise.autoflush import AutoflushMode
     from sessionwise.get import Missing
     from sessionwise.merge import Conflicts
     from sessionwise.merge import Missing as MissingOnMerge
@@ -61,6 +64,7 @@ class Session(orm.Session):
     Cooperative: ``class S(sessionwise.Session, sqlmodel.Session)`` has the verbs of both.
 
     :param bind: the engine or connection, as in SQLAlchemy.
+    :param autoflush: ``"related"`` flushes before a query only where it can see what is pending.
     :param failed_block: what ``rollback()`` undoes while it handles the exception that a savepoint
       block has undone already: ``"unit"``, the whole unit of work, as in SQLAlchemy, or
       ``"contained"``, nothing more.
@@ -70,20 +74,22 @@ class Session(orm.Session):
     :param batch_loads: load many objects at a time: one that is expired with those expired with
       it, and a lazy relationship for the objects of the same query; 500 at most.
     :param options: SQLAlchemy's options.
-    :raises OptionError: where ``failed_block`` is neither of the two.
+    :raises OptionError: where an option has a value that it does not take.
     """
 
     def __init__(
         self,
         bind: Engine | Connection | None = None,
         *,
+        autoflush: AutoflushMode = True,
         failed_block: FailedBlockMode = "unit",
         receipts: ReceiptMode = False,
         batch_loads: bool = False,
         **options: Unpack[options.PlainOptions],
     ) -> None:
-        super().__init__(bind, **options)
+        super().__init__(bind, autoflush=bool(autoflush), **options)
         identity.install(self)
+        install_autoflush(self, autoflush)
         install_failed_block(self, failed_block)
         unit.install(self, receipts=receipts)
         self._guard = Guard()
@@ -142,21 +148,21 @@ class Session(orm.Session):
 
         def execute(self, statement: Any, params: Any = None, **kwargs: Any) -> Any:
             """Execute a statement, as in SQLAlchemy."""
-            with self._guard:
+            with self._guard, related.about(self, statement):
                 loaded = self._load_many(statement, params, kwargs.get("execution_options"))
                 if loaded is not None:
                     return loaded
                 return super().execute(statement, params, **kwargs)
 
-        def scalar(self, *args: Any, **kwargs: Any) -> Any:
+        def scalar(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
             """Execute a statement, as in SQLAlchemy."""
-            with self._guard:
-                return super().scalar(*args, **kwargs)
+            with self._guard, related.about(self, statement):
+                return super().scalar(statement, *args, **kwargs)
 
-        def scalars(self, *args: Any, **kwargs: Any) -> Any:
+        def scalars(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
             """Execute a statement, as in SQLAlchemy."""
-            with self._guard:
-                return super().scalars(*args, **kwargs)
+            with self._guard, related.about(self, statement):
+                return super().scalars(statement, *args, **kwargs)
 
     def _load_many(self, statement: Any, params: Any, options: Any) -> Any:
         """Load for many objects what SQLAlchemy is about to load for one, where that is asked."""
@@ -175,14 +181,35 @@ class Session(orm.Session):
                 super().flush(objects)
             else:
                 flushing.flush(self, super().flush, objects)
+                related.note_flushed(self)
+
+    # 9 autoflush
+
+    @property
+    def autoflush_mode(self) -> AutoflushMode:
+        """What a query flushes: everything (True), nothing (False), or ``"related"``."""
+        return related.mode_of(self)
 
     def _autoflush(self) -> None:
+        if not related.is_needed(self):
+            return
         counted = statistics.of(self)
         counted.in_autoflush = True
         try:
             super()._autoflush()
         finally:
             counted.in_autoflush = False
+
+    def delete(self, instance: object) -> None:
+        """Mark an object to be deleted, as in SQLAlchemy."""
+        super().delete(instance)
+        related.note_deleted(self, [instance])
+
+    def delete_all(self, instances: Iterable[object]) -> None:
+        """Mark objects to be deleted, as in SQLAlchemy."""
+        marked = list(instances)
+        super().delete_all(marked)
+        related.note_deleted(self, marked)
 
     def close(self) -> None:
         """Close the session; while another thread or task uses it, when that call has ended."""
@@ -219,7 +246,8 @@ class Session(orm.Session):
                 f"conflicts={conflicts!r} compares with the row; leave load=False out"
             )
         if conflicts == "overwrite":
-            return super().merge(instance, load=load, options=options)
+            with related.about(self, None):
+                return super().merge(instance, load=load, options=options)
         return merge.merge_many(self, [instance], conflicts=conflicts, options=options)[0]
 
     def merge_all(
@@ -285,7 +313,8 @@ class Session(orm.Session):
         with_for_update: ForUpdateParameter = None,
     ) -> None:
         """Read an object's row anew, as in SQLAlchemy; warn where that is an old state."""
-        refresh.refresh(self, super().refresh, instance, attribute_names, with_for_update)
+        with related.about(self, None):
+            refresh.refresh(self, super().refresh, instance, attribute_names, with_for_update)
 
     def refresh_many(
         self,
@@ -386,6 +415,7 @@ class Session(orm.Session):
             loading.mark_all_unconfirmed(flushed)
         super().expunge_all()
         identity.install(self)
+        related.watch(self)
 
     # 11 savepoint
 

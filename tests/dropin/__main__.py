@@ -23,7 +23,11 @@ from tests.dropin import suite
 from tests.dropin.judge import Listed, Verdict, judge, stale
 
 LISTED = Path(__file__).parent / "divergences.toml"
-LISTED_FOR_BATCH_LOADS = Path(__file__).parent / "divergences-batch-loads.toml"
+LISTED_FOR = {
+    "batch_loads": Path(__file__).parent / "divergences-batch-loads.toml",
+    "autoflush": Path(__file__).parent / "divergences-autoflush.toml",
+}
+"""What diverges with an option only."""
 
 LEAST_PASSED = {suite.ORM: 11_000, suite.ASYNC: 250}
 """Fewer than that, and the run has not tested what it should."""
@@ -46,20 +50,23 @@ class Run:
     @property
     def listed(self) -> Listed:
         """The divergences that are accounted for in such a run."""
-        return Listed.load(LISTED, *([LISTED_FOR_BATCH_LOADS] if self.options else []))
+        return Listed.load(LISTED, *(LISTED_FOR[option] for option in self.options))
 
 
 BATCH_LOADS = {"batch_loads": True}
+RELATED = {"autoflush": "related"}
 
 RUNS = {
     "sqlite": (
         Run("sqlite", "sqlite:///:memory:", suite.ORM),
         Run("sqlite-batch-loads", "sqlite:///:memory:", suite.ORM, BATCH_LOADS),
+        Run("sqlite-related", "sqlite:///:memory:", suite.ORM, RELATED),
         Run("aiosqlite", "sqlite+aiosqlite:///:memory:", suite.ASYNC),
     ),
     "postgresql": (
         Run("postgresql", "psycopg", suite.ORM),
         Run("postgresql-batch-loads", "psycopg", suite.ORM, BATCH_LOADS),
+        Run("postgresql-related", "psycopg", suite.ORM, RELATED),
         Run("asyncpg", "asyncpg", suite.ASYNC),
     ),
 }
@@ -77,7 +84,7 @@ def main() -> int:
         except servers.ServerUnavailable as unavailable:
             print(f"{database} left out: {unavailable}", file=sys.stderr)
             complete = complete and "CI" not in os.environ
-    listed = Listed.load(LISTED, LISTED_FOR_BATCH_LOADS)
+    listed = Listed.load(LISTED, *LISTED_FOR.values())
     unused = stale(verdicts, listed) if not options.db and complete else set()
     for test in sorted(unused):
         print(f"listed, but it passes everywhere: {test}")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import IteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
 
-from sessionwise.loading import expired, internals, lazy
+from sessionwise.loading import expired, lazy
 from sessionwise.loading.internals import ColumnLoad, LazyLoad
+from sessionwise.sql.internals import is_flushing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,7 +38,7 @@ def answer(
     :param execute: SQLAlchemy's ``execute`` of the session.
     :returns: the objects as that would; None where it is to do so itself.
     """
-    if wanted.state.key is None or internals.is_flushing(session):
+    if wanted.state.key is None or is_flushing(session):
         return None
     if isinstance(wanted, ColumnLoad):
         found = expired.load(session, siblings, wanted)

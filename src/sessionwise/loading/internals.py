@@ -6,22 +6,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import inspect, select
-from sqlalchemy.orm import LoaderCallableStatus
+from sqlalchemy.orm import LoaderCallableStatus, Mapper, RelationshipProperty
 from sqlalchemy.orm.attributes import instance_dict, instance_state
 from sqlalchemy.orm.context import _ORMCompileState
 from sqlalchemy.orm.exc import NO_STATE, UnmappedInstanceError
+from sqlalchemy.orm.util import AliasedInsp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Select
-    from sqlalchemy.orm import InstanceState, PassiveFlag, RelationshipProperty, Session
+    from sqlalchemy.orm import InstanceState, PassiveFlag, Session
 
     from sessionwise.loading.keys import IdentityKey
 
     Loader = Callable[[InstanceState[Any], PassiveFlag], Any]
 
 __all__ = [
+    "EAGER",
     "ColumnLoad",
     "LazyLoad",
     "as_loaded",
@@ -29,15 +31,17 @@ __all__ = [
     "checked_state",
     "columns_only",
     "is_by_primary_key",
-    "is_flushing",
+    "is_compiled_by_others",
     "is_known_absent",
     "is_unconfirmed",
     "key_of",
     "load_by_class",
     "load_of",
+    "mapper_of",
     "mark_all_unconfirmed",
     "mark_unconfirmed",
     "merge_all",
+    "named_in_options",
     "note_deleted",
     "options_of",
     "parameters_of",
@@ -52,6 +56,9 @@ __all__ = [
 
 _ABSENT = "_sessionwise_absent"
 """Where a session holds the keys that a merge has found to have no row."""
+
+EAGER = frozenset({"joined", "selectin", "subquery", "immediate", False})
+"""Values of ``lazy`` by which a relationship is read with its object."""
 
 _UNCONFIRMED = "sessionwise_unconfirmed"
 """Where an object notes it; what it notes there is pickled with it."""
@@ -271,11 +278,6 @@ def load_of(
     return LazyLoad(state, relationship, by_primary_key, statement, params, execution_options)
 
 
-def is_flushing(session: Session) -> bool:
-    """Say whether a flush is running."""
-    return session._flushing
-
-
 def is_by_primary_key(relationship: RelationshipProperty[Any]) -> bool:
     """Say whether a many-to-one refers to a primary key, and nothing else decides."""
     return bool(relationship._lazy_strategy.use_get)
@@ -318,3 +320,47 @@ def replace_criteria(statement: Select[Any], criterion: ColumnElement[bool]) -> 
     replaced = statement.where(criterion)
     replaced._where_criteria = (criterion,)
     return replaced
+
+
+def mapper_of(part: Any) -> Mapper[Any] | None:
+    """Return the class that a part of a statement, an entity or a column, belongs to."""
+    entity = part._annotations.get("parententity")
+    return None if entity is None else entity.mapper
+
+
+def is_compiled_by_others(part: Any) -> bool:
+    """Say whether SQL is made of a part of a statement by an application's own function."""
+    return hasattr(type(part), "_compiler_dispatcher")
+
+
+def named_in_options(statement: Any) -> list[Any] | None:
+    """Return the classes, relationships and expressions that the options of a statement name.
+
+    None where they are not known.
+    """
+    named: list[Any] = []
+    for option in getattr(statement, "_with_options", ()):
+        if option._is_criteria_option:
+            if option.deferred_where_criteria:
+                return None
+            named.append(option.where_criteria)
+        elif option._is_strategy_option:
+            steps = getattr(option, "context", (option,))  # one for "*" is its only step
+            if any(map(_is_eager_wildcard, steps)):
+                return None
+            named += [one for step in steps for one in _named_in_step(step)]
+    return named
+
+
+def _is_eager_wildcard(step: Any) -> bool:
+    is_one = getattr(step, "is_token_strategy", True)
+    return is_one and dict(step.strategy or ()).get("lazy") in EAGER
+
+
+def _named_in_step(step: Any) -> list[Any]:
+    path = getattr(step.path, "path", ())
+    named: list[Any] = [one for one in path if isinstance(one, Mapper | RelationshipProperty)]
+    for one in path:
+        if isinstance(one, AliasedInsp):
+            named += [one.mapper, one.selectable]
+    return [*named, *getattr(step, "_extra_criteria", ())]

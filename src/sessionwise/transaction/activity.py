@@ -30,6 +30,8 @@ from sessionwise.errors import (
     SessionwiseError,
     TransactionDoomedError,
 )
+from sessionwise.sql.touched import NOTHING, Touched
+from sessionwise.transaction import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +63,8 @@ class _Mark:
 
     name: str
     writes: int
+    written: Touched = NOTHING
+    """What has been written in it, besides by flushes."""
 
 
 class Activity:
@@ -118,13 +122,23 @@ class Activity:
 
     def release_savepoint(self, name: str) -> None:
         """Note that a savepoint, and those inside it, have been released: their writes live on."""
-        self._end_savepoint(name)
+        self.note_written(self._end_savepoint(name).written)
 
-    def undo_savepoint(self, name: str) -> None:
-        """Note that a savepoint is rolled back; SQLAlchemy does not use it any further."""
-        self.writes = self._end_savepoint(name)
+    def undo_savepoint(self, name: str) -> Touched:
+        """Note that a savepoint is rolled back; SQLAlchemy does not use it any further.
+
+        :returns: what had been written in it, besides by flushes.
+        """
+        ended = self._end_savepoint(name)
+        self.writes = ended.writes
         if self.doom is Doom.SAVEPOINT:
             self.doom = self.doomed_by = None
+        return ended.written
+
+    def note_written(self, written: Touched) -> None:
+        """Note what a statement has written; a rollback of the whole expires all anyway."""
+        if self._marks:
+            self._marks[-1].written |= written
 
     def note_error(self, doom: Doom, error: BaseException) -> None:
         """Note that an error has doomed the savepoint or the transaction; the first one counts."""
@@ -139,12 +153,14 @@ class Activity:
         self.deadline = (time.monotonic() + seconds, seconds)
         self.is_watched = True
 
-    def _end_savepoint(self, name: str) -> int:
+    def _end_savepoint(self, name: str) -> _Mark:
+        written = NOTHING
         while self._marks:
             mark = self._marks.pop()
+            written |= mark.written
             if mark.name == name:
-                return mark.writes
-        return self.writes
+                return _Mark(name, mark.writes, written)
+        return _Mark(name, self.writes, written)
 
 
 def of(connection: Connection) -> Activity:
@@ -237,7 +253,12 @@ def _before_statement(statement: str, context: Any) -> None:
         _check(activity, connection)
     if writes:
         activity.writes += 1
-    elif kind in _SAVEPOINTS:
+    if kind not in _SAVEPOINTS:
+        written.follow(context, statement, activity)
+    elif kind is RollbackToSavepointClause:
+        undone = activity.undo_savepoint(context.invoked_statement.ident)
+        written.note_undone(connection, undone)
+    else:
         _SAVEPOINTS[kind](activity, context.invoked_statement.ident)
 
 
@@ -257,7 +278,7 @@ def _on_error(context: ExceptionContext) -> None:
         note_error(connection, error)
 
 
-_SAVEPOINTS: dict[type | None, Callable[[Activity, str], None]] = {
+_SAVEPOINTS: dict[type | None, Callable[[Activity, str], object]] = {
     SavepointClause: Activity.open_savepoint,
     ReleaseSavepointClause: Activity.release_savepoint,
     RollbackToSavepointClause: Activity.undo_savepoint,

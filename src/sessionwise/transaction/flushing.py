@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import PendingRollbackError
 
 from sessionwise import statistics
+from sessionwise.sql import expiry
 from sessionwise.transaction import activity, internals
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def flush(
     except BaseException as error:
         _note_failure(session, error, before)
         raise
+    finally:
+        expiry.after_flush(session)
     if _writes(session) != before:
         statistics.of(session).count_flush()
 

@@ -21,6 +21,7 @@ from sessionwise.transaction import (
     internals,
     joined,
     receipt,
+    written,
 )
 from sessionwise.transaction.callsite import application_frame, describe
 from sessionwise.transaction.outcome import Outcome, overall
@@ -87,6 +88,8 @@ class Unit(SessionTransaction):
         joins = isinstance(bind, Connection) and bind.in_transaction()
         adoption.adopt(bind.engine)
         connection = super()._connection_for_bind(bind, execution_options)
+        if isinstance(connection, Connection):
+            written.serve(connection, self.session)
         outcome = Outcome.ACTIVE
         if joins:
             outcome = Outcome.JOINED

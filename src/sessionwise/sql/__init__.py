@@ -1,0 +1,1 @@
+"""What statements are about, whatever they are written in."""
