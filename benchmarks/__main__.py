@@ -7,10 +7,10 @@ import sys
 
 from tests.servers import ServerUnavailable
 
-from benchmarks import bad_rows, dropin_cost, memory, objects, receipts, report
+from benchmarks import autoflush, bad_rows, dropin_cost, memory, objects, receipts, report
 from benchmarks.databases import DATABASES, database
 
-CASES = {case.CASE: case.run for case in (dropin_cost, receipts, bad_rows, objects)}
+CASES = {case.CASE: case.run for case in (dropin_cost, receipts, bad_rows, objects, autoflush)}
 MEMORY = "memory"
 
 

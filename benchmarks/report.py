@@ -11,7 +11,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from benchmarks import bad_rows, dropin_cost, objects
+from benchmarks import autoflush, bad_rows, dropin_cost, objects
 from benchmarks.harness import Result, Timing
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +20,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = ROOT / "docs" / "images" / "benchmarks-dropin-cost.png"
 SPEED = ROOT / "docs" / "images" / "benchmarks-speed.png"
 
-CASES = (dropin_cost.CASE, "receipts", bad_rows.CASE, objects.CASE)
+CASES = (dropin_cost.CASE, "receipts", bad_rows.CASE, objects.CASE, autoflush.CASE)
 DATABASES = ("sqlite", "postgresql", "mariadb")
 
 HEAD = """# Benchmarks

@@ -333,6 +333,11 @@ class async_scoped_session(sa_asyncio.async_scoped_session[_OurAS]):  # noqa: N8
         """The same for each of its databases, by the sync engine."""
         return self.registry().outcomes
 
+    @property
+    def autoflush_mode(self) -> AutoflushMode:
+        """What a query flushes: everything (True), nothing (False), or ``"related"``."""
+        return self.registry().autoflush_mode
+
     on_commit = Verb(AsyncSession.on_commit)
     on_rollback = Verb(AsyncSession.on_rollback)
     merge = Verb(AsyncSession.merge)

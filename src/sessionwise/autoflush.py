@@ -16,7 +16,7 @@ from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import object_mapper
 
 from sessionwise.errors import OptionError
-from sessionwise.loading.reads import Opaque, tables_read
+from sessionwise.loading.reads import tables_read
 from sessionwise.sql import flushes
 from sessionwise.sql.internals import follow_changes
 from sessionwise.sql.mapped import known_tables, sources_of
@@ -226,9 +226,8 @@ def is_needed(session: Session) -> bool:
     is_final = not listeners or listeners[-1] is _note_final
     if statement is None or not is_final or session.dispatch.before_flush:
         return True
-    try:
-        tables = tables_read(statement, lambda: _dialect_of(session, statement))
-    except Opaque:
+    tables = tables_read(statement, _dialect_of(session, statement))
+    if tables is None:
         return True
     # A name that nobody knows may be that of a view.
     return not (tables.isdisjoint(pending.tables) and tables <= known_tables(pending.metadata))
@@ -238,5 +237,5 @@ def _dialect_of(session: Session, statement: Any) -> str:
     try:
         bind = session.bind or session.get_bind(clause=statement)
     except UnboundExecutionError:
-        raise Opaque from None
+        return ""  # it has its database from elsewhere
     return bind.dialect.name

@@ -89,6 +89,8 @@ async def makers(engine: AsyncEngine) -> None:
     ours = async_sessionmaker(engine, class_=OursAsync, failed_block="contained")
     assert_type(ours(), OursAsync)
     async_sessionmaker(engine, failed_block="never")  # type: ignore[call-overload]  # pyright: ignore
+    assert_type(async_sessionmaker(engine, autoflush="related")(), AsyncSession)
+    async_sessionmaker(engine, autoflush="always")  # type: ignore[call-overload]  # pyright: ignore
 
 
 async def databases(db: AsyncDatabase) -> None:

@@ -31,6 +31,7 @@ class Both(Session, sqlmodel.Session):
 def session_options(engine: Engine, connection: Connection) -> None:
     Session()
     Session(engine, expire_on_commit=False, failed_block="contained")
+    assert_type(Session(engine, autoflush="related").autoflush, bool)
     Session(connection, join_transaction_mode="create_savepoint")
     Session(bind=None, binds={User: engine})
     Session(engine, failed_block="never")  # type: ignore[arg-type]  # pyright: ignore
@@ -89,6 +90,8 @@ def makers(engine: Engine) -> None:
     assert_type(both, sessionmaker[Both])
     assert_type(both().exec(sqlmodel.select(User.id)).first(), int | None)
     sessionmaker(engine, failed_block="never")  # type: ignore[call-overload]  # pyright: ignore
+    assert_type(sessionmaker(engine, autoflush="related")(), Session)
+    sessionmaker(engine, autoflush="always")  # type: ignore[call-overload]  # pyright: ignore
 
 
 def databases(db: Database) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "LazyLoad",
     "as_loaded",
     "as_refreshed",
+    "cache_key",
     "checked_state",
     "columns_only",
     "is_by_primary_key",
@@ -320,6 +321,12 @@ def replace_criteria(statement: Select[Any], criterion: ColumnElement[bool]) -> 
     replaced = statement.where(criterion)
     replaced._where_criteria = (criterion,)
     return replaced
+
+
+def cache_key(statement: Any) -> Any:
+    """Return what SQLAlchemy knows a statement by; None where it cannot be known again."""
+    made = statement._generate_cache_key()
+    return None if made is None else made.key
 
 
 def mapper_of(part: Any) -> Mapper[Any] | None:

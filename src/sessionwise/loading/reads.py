@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.orm import Mapper, RelationshipProperty
 from sqlalchemy.sql import visitors
@@ -13,15 +13,13 @@ from sqlalchemy.sql.elements import ColumnClause, TextClause
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.lambdas import LambdaElement
 from sqlalchemy.sql.selectable import FromClause, TableClause
+from sqlalchemy.util import LRUCache
 
 from sessionwise.loading import internals
 from sessionwise.sql import constructs, texts
 from sessionwise.sql.mapped import related_to, sources_of
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["Opaque", "tables_read"]
+__all__ = ["tables_read"]
 
 _HARMLESS = re.compile(r"\s*(?:\*|\d+)\s*\Z")
 """What SQLAlchemy itself writes by the letter: ``count(*)``, ``EXISTS (SELECT 1 …)``."""
@@ -29,16 +27,36 @@ _HARMLESS = re.compile(r"\s*(?:\*|\d+)\s*\Z")
 _WHOLE = re.compile(r"\s*\(*\s*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE)
 
 
-class Opaque(Exception):  # noqa: N818 -- it is an answer, and never leaves the package
+class _Opaque(Exception):  # noqa: N818 -- it is an answer, and never leaves this module
     """Raised for a statement of which nobody knows what it reads."""
 
 
-def tables_read(statement: Any, dialect: Callable[[], str]) -> frozenset[str]:
+def tables_read(statement: Any, dialect: str) -> frozenset[str] | None:
     """Return the tables that a query reads, by their bare names in lower case.
 
-    :param dialect: gives the dialect's name, where that is needed.
-    :raises Opaque: where it may read others, or write.
+    None where it may read others, or write.
     """
+    key = internals.cache_key(statement)
+    if key is None:
+        return _find(statement, dialect)
+    known = _FOUND.get((dialect, key))
+    if known is None:
+        known = _FOUND[dialect, key] = (_find(statement, dialect),)
+    return known[0]
+
+
+_FOUND: LRUCache[Any, tuple[frozenset[str] | None]] = LRUCache(1_000)
+"""What statements read, by what SQLAlchemy knows them by, which is made for it anyway."""
+
+
+def _find(statement: Any, dialect: str) -> frozenset[str] | None:
+    try:
+        return _tables_in(statement, dialect)
+    except _Opaque:
+        return None
+
+
+def _tables_in(statement: Any, dialect: str) -> frozenset[str]:
     found: set[str] = set()
     seen: set[int] = set()
     ahead = [statement]
@@ -58,12 +76,12 @@ def tables_read(statement: Any, dialect: Callable[[], str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _of_part(part: Any, dialect: Callable[[], str]) -> frozenset[str]:
+def _of_part(part: Any, dialect: str) -> frozenset[str]:
     """Return the tables that a part of a statement stands for by itself."""
     if _is_opaque(part, dialect):
-        raise Opaque
+        raise _Opaque
     if isinstance(part, TextClause):
-        return _of_text(part.text, dialect())
+        return _of_text(part.text, dialect)
     found: frozenset[str] = frozenset()
     if isinstance(part, TableClause):
         found = frozenset((part.name.lower(),))
@@ -73,11 +91,11 @@ def _of_part(part: Any, dialect: Callable[[], str]) -> frozenset[str]:
     return found
 
 
-def _is_opaque(part: Any, dialect: Callable[[], str]) -> bool:
+def _is_opaque(part: Any, dialect: str) -> bool:
     return (
         isinstance(part, UpdateBase | LambdaElement)
         or (isinstance(part, ColumnClause) and part.is_literal and not _HARMLESS.match(part.name))
-        or (isinstance(part, FunctionElement) and constructs.is_foreign(part, dialect()))
+        or (isinstance(part, FunctionElement) and constructs.is_foreign(part, dialect))
         or internals.is_compiled_by_others(part)
     )
 
@@ -86,17 +104,17 @@ def _behind(part: Any) -> list[Any]:
     """Return what a part of a statement refers to, and iteration over it does not lead to."""
     named = internals.named_in_options(part)
     if named is None:
-        raise Opaque
+        raise _Opaque
     table = getattr(part, "table", None)
     return named if table is None else [*named, table]
 
 
 def _of_text(text: str, dialect: str) -> frozenset[str]:
     if not _WHOLE.match(text):
-        raise Opaque  # a part of a statement
+        raise _Opaque  # a part of a statement
     found = texts.of_text(text, dialect, "named")
     if found.writes:
-        raise Opaque
+        raise _Opaque
     return found.reads
 
 

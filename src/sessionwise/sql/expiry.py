@@ -80,24 +80,26 @@ def _expire_some(session: Session, state: InstanceState[Any], names: frozenset[s
     changed = loaded.intersection(state.committed_state)
     if changed:
         changed = frozenset(name for name in changed if state.attrs[name].history.has_changes())
+    if changed:
         _keep(session, state, changed)
-    if loaded - changed:
-        session.expire(instance, loaded - changed)
+        loaded -= changed | _version(state.mapper)  # that is what the changes were made from
+    if loaded:
+        session.expire(instance, loaded)
         if not state.committed_state and not names.isdisjoint(sources_of(state.mapper).columns):
             state.expired = True  # so that get() looks whether there still is a row
 
 
 def _keep(session: Session, state: InstanceState[Any], changed: frozenset[str]) -> None:
     """Keep changes that are not flushed: they are to be written whatever the row has now."""
-    mapper = state.mapper
-    located_by = {mapper.get_property_by_column(one).key for one in mapper.primary_key}
-    if mapper.version_id_col is not None:
-        located_by.add(mapper.get_property_by_column(mapper.version_id_col).key)
-    columns = sources_of(mapper).columns
-    for name in changed - located_by:
-        if name in columns:
-            state.committed_state[name] = LoaderCallableStatus.NO_VALUE
+    columns = sources_of(state.mapper).columns
+    for name in columns & changed - _version(state.mapper):
+        state.committed_state[name] = LoaderCallableStatus.NO_VALUE
     collections = changed - columns
     if collections:
         merged = session.__dict__.setdefault(_MERGED, WeakKeyDictionary())
         merged[state] = merged.get(state, frozenset()) | collections
+
+
+def _version(mapper: Mapper[Any]) -> set[str]:
+    column = mapper.version_id_col
+    return set() if column is None else {mapper.get_property_by_column(column).key}

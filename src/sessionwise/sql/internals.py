@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from sqlalchemy.orm import InstanceState, Session
 
-__all__ = ["follow_changes", "is_flushing", "is_of_a_flush", "is_synchronized"]
+__all__ = ["follow_changes", "is_flushing", "is_sent_by_a_flush", "is_synchronized"]
 
 
 def follow_changes(session: Session, modified: set[InstanceState[Any]]) -> None:
@@ -22,12 +25,24 @@ def is_flushing(session: Session) -> bool:
     return session._flushing
 
 
-def is_of_a_flush(context: Any) -> bool:
-    """Say whether a statement looks like one of a flush: it is compiled for its mapper.
+def is_sent_by_a_flush() -> bool:
+    """Say whether the statement that is being sent is one of a flush's own.
 
     Listeners that run in a flush send others.
     """
-    return "compiled_cache" in context.execution_options
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module: str = frame.f_globals.get("__name__", "")
+        if module in _FLUSH:
+            return True
+        if not module.startswith(_ON_THE_WAY):
+            return False
+        frame = frame.f_back
+    return False
+
+
+_FLUSH = frozenset({"sqlalchemy.orm.persistence", "sqlalchemy.orm.dependency"})
+_ON_THE_WAY = ("sqlalchemy.engine.", "sqlalchemy.sql.", "sqlalchemy.event.", "sessionwise.")
 
 
 def is_synchronized(context: Any) -> bool:

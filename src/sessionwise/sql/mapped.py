@@ -27,7 +27,7 @@ class Sources:
     tables: frozenset[str]
     """The tables of the class itself."""
     columns: frozenset[str]
-    """The attributes that are columns of these."""
+    """The attributes that are columns of these, but for the primary key: that is the object's."""
     others: Mapping[str, frozenset[str]]
     """Other attributes, relationships above all: the tables that decide what their values are."""
     metadata: frozenset[MetaData]
@@ -52,7 +52,8 @@ def _find_sources(mapper: Mapper[Any]) -> Sources:
     others: dict[str, frozenset[str]] = {}
     for attribute in mapper.column_attrs:
         if all(isinstance(one, Column) for one in attribute.columns):
-            columns.add(attribute.key)
+            if not set(attribute.columns).intersection(mapper.primary_key):
+                columns.add(attribute.key)
         else:
             others[attribute.key] = tables | tables_in(*attribute.columns)
     for relationship in mapper.relationships:

@@ -36,7 +36,7 @@ def follow(context: Any, statement: str, activity: Activity) -> None:
     if not written.writes or "post_exec" in context.__dict__:  # sent in several parts
         return
     concerned = list(sessions)
-    if internals.is_of_a_flush(context):
+    if any(map(internals.is_flushing, concerned)) and internals.is_sent_by_a_flush():
         concerned = [one for one in concerned if not internals.is_flushing(one)]
         if not concerned:
             return
