@@ -40,7 +40,7 @@ def run(database: str, new_engine: Callable[[], Engine], rounds: int) -> Iterato
     with engine.begin() as connection:
         connection.execute(Visit.__table__.delete())
         connection.execute(Airport.__table__.delete())
-        airports = [{"id": at, "code": f"A{at}"} for at in range(AIRPORTS)]
+        airports = [{"id": at + 1, "code": f"A{at}"} for at in range(AIRPORTS)]
         connection.execute(insert(Airport.__table__), airports)
     own = new_engine()
 

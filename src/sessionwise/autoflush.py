@@ -9,7 +9,7 @@ Not seen are rows that views show, that triggers make, or that mapper events mak
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sqlalchemy import event
 from sqlalchemy.exc import UnboundExecutionError
@@ -23,7 +23,7 @@ from sessionwise.sql.mapped import known_tables, sources_of
 from sessionwise.transaction import internals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from sqlalchemy import MetaData
@@ -39,11 +39,14 @@ __all__ = [
     "note_deleted",
     "note_flushed",
     "of",
+    "run",
     "watch",
 ]
 
 AutoflushMode = bool | Literal["related"]
 """What ``autoflush`` takes."""
+
+_T = TypeVar("_T")
 
 _ATTRIBUTE = "_sessionwise_pending"
 
@@ -204,6 +207,16 @@ def about(session: Session, statement: Any) -> AbstractContextManager[None]:
     if listeners and not event.contains(session, "do_orm_execute", _note_final):
         event.listen(session, "do_orm_execute", _note_final)
     return _About(pending, statement)
+
+
+def run(
+    session: Session, execute: Callable[..., _T], statement: Any, *args: Any, **how: Any
+) -> _T:
+    """Execute a statement, and let it decide about the autoflush."""
+    if _ATTRIBUTE not in session.__dict__:  # as in most sessions
+        return execute(statement, *args, **how)
+    with about(session, statement):
+        return execute(statement, *args, **how)
 
 
 def _note_final(execution: ORMExecuteState) -> None:

@@ -148,21 +148,21 @@ class Session(orm.Session):
 
         def execute(self, statement: Any, params: Any = None, **kwargs: Any) -> Any:
             """Execute a statement, as in SQLAlchemy."""
-            with self._guard, related.about(self, statement):
+            with self._guard:
                 loaded = self._load_many(statement, params, kwargs.get("execution_options"))
                 if loaded is not None:
                     return loaded
-                return super().execute(statement, params, **kwargs)
+                return related.run(self, super().execute, statement, params, **kwargs)
 
         def scalar(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
             """Execute a statement, as in SQLAlchemy."""
-            with self._guard, related.about(self, statement):
-                return super().scalar(statement, *args, **kwargs)
+            with self._guard:
+                return related.run(self, super().scalar, statement, *args, **kwargs)
 
         def scalars(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
             """Execute a statement, as in SQLAlchemy."""
-            with self._guard, related.about(self, statement):
-                return super().scalars(statement, *args, **kwargs)
+            with self._guard:
+                return related.run(self, super().scalars, statement, *args, **kwargs)
 
     def _load_many(self, statement: Any, params: Any, options: Any) -> Any:
         """Load for many objects what SQLAlchemy is about to load for one, where that is asked."""
@@ -172,7 +172,8 @@ class Session(orm.Session):
         wanted = loading.load_of(statement, params, options)
         if wanted is None:
             return None
-        return batched.answer(self, around, super().execute, wanted)
+        with related.about(self, statement):
+            return batched.answer(self, around, super().execute, wanted)
 
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Send what has changed, as in SQLAlchemy."""

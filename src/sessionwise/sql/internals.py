@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import InstanceState, Session
 
-__all__ = ["follow_changes", "is_flushing", "is_sent_by_a_flush", "is_synchronized"]
+__all__ = ["follow_changes", "is_flushing", "is_sent_by_the_flush_of", "is_synchronized"]
 
 
 def follow_changes(session: Session, modified: set[InstanceState[Any]]) -> None:
@@ -25,11 +25,18 @@ def is_flushing(session: Session) -> bool:
     return session._flushing
 
 
-def is_sent_by_a_flush() -> bool:
-    """Say whether the statement that is being sent is one of a flush's own.
+def is_sent_by_the_flush_of(context: Any, session: Session | None) -> bool:
+    """Say whether the statement that is being sent is one of the flush of a session.
 
     Listeners that run in a flush send others.
     """
+    if session is None or not session._flushing:
+        return False
+    # One that is compiled for its mapper is the flush's; rows of secondary tables are not.
+    return "compiled_cache" in context.execution_options or _is_in_a_flush()
+
+
+def _is_in_a_flush() -> bool:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module: str = frame.f_globals.get("__name__", "")
