@@ -111,6 +111,7 @@ def mariadb() -> Iterator[URL]:
     with _directory("mariadb", user := _user("mysql")) as directory:
         data, port = directory / "data", _free_port()
         make = [install, "--no-defaults", f"--datadir={data}", "--skip-test-db"]
+        make += [f"--tmpdir={directory}"]  # as below
         _run([*make, "--auth-root-authentication-method=normal"], user)
         command: list[Any] = [program, "--no-defaults", f"--datadir={data}", f"--port={port}"]
         command += ["--bind-address=127.0.0.1", f"--socket={directory / 'socket'}"]

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 from uuid import uuid4
 
@@ -389,7 +390,8 @@ class TestRetry:
             return connection.scalar(select(User.balance)) or 0
 
     @on("mariadb", "psycopg", "asyncpg")
-    def test_a_real_deadlock(self, db: Backend, make: Any) -> None:
+    @pytest.mark.parametrize("in_a_savepoint", [False, True])
+    def test_a_real_deadlock(self, db: Backend, make: Any, in_a_savepoint: bool) -> None:
         database, meeting = make(), threading.Barrier(2)
         with database.transaction() as session:
             session.add_all([User(id=1, name="Alice"), User(id=2, name="Bob")])
@@ -401,7 +403,8 @@ class TestRetry:
             session.execute(text(lock.format(first)))
             if len(runs) <= 2:
                 meeting.wait(10)
-            session.execute(text(lock.format(second)))
+            with session.begin_nested() if in_a_savepoint else nullcontext():
+                session.execute(text(lock.format(second)))
 
         def other() -> None:
             plain = Database(db.observer.url)

@@ -15,6 +15,10 @@ __all__ = ["MySQL"]
 
 _DEADLOCK = 1213
 _LOCK_WAIT_TIMEOUT = 1205
+_CHANGED_SINCE_READ = 1020
+_NO_AUTO_INCREMENT = 1467
+"""A deadlock over the lock of AUTO_INCREMENT comes as this."""
+_NO_SAVEPOINT = 1305
 _ENDING_THE_TRANSACTION = frozenset({_DEADLOCK, 1180, 1047})
 """Deadlock or Galera's certification failure; error during COMMIT; node has lost its cluster."""
 
@@ -68,7 +72,12 @@ class MySQL(Traits):
 
     def is_transient(self, error: BaseException) -> bool:
         """Deadlock, certification failure, and a lock that was not given in time."""
-        return _code(error) in {_DEADLOCK, _LOCK_WAIT_TIMEOUT, 1020} or super().is_transient(error)
+        known = {_DEADLOCK, _LOCK_WAIT_TIMEOUT, _CHANGED_SINCE_READ, _NO_AUTO_INCREMENT}
+        return _code(error) in known or super().is_transient(error)
+
+    def has_lost_savepoint(self, error: BaseException) -> bool:
+        """Recognize what follows a deadlock, which has rolled back savepoints, too."""
+        return _code(error) == _NO_SAVEPOINT
 
     def take_lock(self, connection: Connection, key: int | str, *, wait: bool) -> bool:
         """Take ``GET_LOCK``: it is the connection's, and ends when the pool has that back."""

@@ -93,6 +93,10 @@ class Traits:
         """Say whether the same unit may succeed when it is run again."""
         return sqlstate(error) in {"40001", "40P01"}
 
+    def has_lost_savepoint(self, error: BaseException) -> bool:
+        """Say whether a savepoint was gone already when it was to be rolled back to."""
+        return False
+
     def snapshot(self, connection: Connection, writes: int) -> str | None:
         """Return the isolation level, where a transaction goes on reading what it read first.
 

@@ -78,4 +78,12 @@ def is_transient(error: BaseException, dialect: Dialect) -> bool:
         first = error.__cause__
         return first is not None and is_transient(first, dialect)
     original = error.orig if isinstance(error, DBAPIError) else error
-    return original is not None and dialects.of(dialect).is_transient(original)
+    traits = dialects.of(dialect)
+    if original is None or traits.is_transient(original):
+        return original is not None
+    before = error.__context__
+    return (
+        traits.has_lost_savepoint(original)
+        and before is not None
+        and (is_transient(before, dialect))
+    )
