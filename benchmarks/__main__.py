@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 from tests.servers import ServerUnavailable
 
-from benchmarks import autoflush, bad_rows, dropin_cost, memory, objects, receipts, report
+from benchmarks import autoflush, bad_rows, bulk, dropin_cost, memory, objects, receipts, report
 from benchmarks.databases import DATABASES, database
 
-CASES = {case.CASE: case.run for case in (dropin_cost, receipts, bad_rows, objects, autoflush)}
+CASES = {
+    case.CASE: case.run for case in (dropin_cost, receipts, bad_rows, objects, autoflush, bulk)
+}
 MEMORY = "memory"
 
 
@@ -19,7 +22,11 @@ def main() -> int:
     parser.add_argument("--db", action="append", choices=DATABASES, help="default: all")
     parser.add_argument("--case", action="append", choices=[*CASES, MEMORY], help="default: all")
     parser.add_argument("--rounds", type=int, default=25, help="rounds per case (default: 25)")
+    parser.add_argument(
+        "--rows", type=int, help="at most so many in bulk and memory, for trying: nothing is kept"
+    )
     options = parser.parse_args()
+    cases = {**CASES, bulk.CASE: partial(bulk.run, at_most=options.rows)}
     results, said, versions = [], {}, report.library_versions()
     for name in options.db or DATABASES:
         try:
@@ -29,18 +36,20 @@ def main() -> int:
                 versions[name] = ".".join(map(str, server or ()))
                 for case in options.case or [*CASES, MEMORY]:
                     if case == MEMORY:
-                        for line in memory.run(name, new_engine):
-                            said[name] = line
-                            print(line)
+                        for what, line in memory.run(name, new_engine, options.rows):
+                            said[f"{what}-{name}"] = line
+                            print(line, flush=True)
                         continue
-                    for result in CASES[case](name, new_engine, options.rounds):
+                    for result in cases[case](name, new_engine, options.rounds):
                         results.append(result)
-                        print(f"{result.case} on {name}: {result.ratio(result.timings[-1]):.3f}")
+                        ratio = result.ratio(result.timings[-1])
+                        print(f"{result.case} on {name}: {ratio:.3f}", flush=True)
         except ServerUnavailable as unavailable:
             print(f"{name} left out: {unavailable}", file=sys.stderr)
-    report.write(results, said, versions)
-    print(f"written: {report.PAGE}")
-    return 0 if results else 1
+    if options.rows is None:
+        report.write(results, said, versions)
+        print(f"written: {report.PAGE}")
+    return 0 if results or said else 1
 
 
 if __name__ == "__main__":

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from dataclasses import asdict
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
-from benchmarks import autoflush, bad_rows, dropin_cost, objects
+from benchmarks import autoflush, bad_rows, bulk, dropin_cost, objects
 from benchmarks.harness import Result, Timing
 
 ROOT = Path(__file__).parent.parent
@@ -19,15 +22,33 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = ROOT / "docs" / "images" / "benchmarks-dropin-cost.png"
 SPEED = ROOT / "docs" / "images" / "benchmarks-speed.png"
+BULK = ROOT / "docs" / "images" / "benchmarks-bulk.png"
 
-CASES = (dropin_cost.CASE, "receipts", bad_rows.CASE, objects.CASE, autoflush.CASE)
+PEERS = (
+    "adbc-driver-postgresql",
+    "adbc-driver-sqlite",
+    "asyncpg",
+    "connectorx",
+    "django",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "sqlite-utils",
+)
+"""Whose versions are told, where they are there."""
+
+OURS = re.compile(r"bulk_insert\b|bulk_upsert|copy_out")
+"""How the names of our own bulk contenders begin."""
+
+CASES = (dropin_cost.CASE, "receipts", bad_rows.CASE, objects.CASE, autoflush.CASE, bulk.CASE)
 DATABASES = ("sqlite", "postgresql", "mariadb")
 
 HEAD = """# Benchmarks
 
 `make bench` writes this page. The contenders of a case are timed in turn within one run; a figure
 is the median over the rounds, a ratio the median of the rounds' ratios to the first contender.
-Compare ratios: absolute times belong to the machine.
+Compare ratios: absolute times belong to the machine. Contenders that take seconds have fewer
+rounds than the others.
 
 """
 
@@ -35,11 +56,11 @@ Compare ratios: absolute times belong to the machine.
 def write(new: list[Result], said: dict[str, str], versions: dict[str, str]) -> None:
     """Write the JSON of what was measured, and the page and the plots of all that ever was.
 
-    :param said: findings in words, by database.
+    :param said: findings in words, by the name of their file.
     """
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for database, line in said.items():
-        (RESULTS / f"memory-{database}.json").write_text(json.dumps({"said": line}) + "\n")
+    for name, line in said.items():
+        (RESULTS / f"{name}.json").write_text(json.dumps({"said": line}) + "\n")
     for result in new:
         _write_json(result, versions)
     results, words = _read_json()
@@ -47,6 +68,7 @@ def write(new: list[Result], said: dict[str, str], versions: dict[str, str]) -> 
     PLOT.parent.mkdir(parents=True, exist_ok=True)
     _plot_cost([one for one in results if one.case.startswith(dropin_cost.CASE)])
     _plot_speed([one for one in results if one.case.startswith((objects.CASE, bad_rows.CASE))])
+    _plot_bulk([one for one in results if one.case.startswith(bulk.CASE)])
 
 
 def _write_json(result: Result, versions: dict[str, str]) -> None:
@@ -82,18 +104,23 @@ def machine() -> str:
 
 
 def library_versions() -> dict[str, str]:
-    names = ("sqlalchemy", "sessionwise", "psycopg", "PyMySQL")
+    names = ["sqlalchemy", "sessionwise", "psycopg", "PyMySQL"]
+    names += [one for one in PEERS if find_spec(one.replace("-", "_")) is not None]
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def _table(results: list[Result]) -> str:
-    rows = ["| case | database | contender | ms | ratio | to reach |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| case | database | contender | ms | rounds | ratio | to reach |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for result in results:
         for timing in result.timings:
             reference = timing is result.timings[0]
             rows.append(
                 f"| {result.case} | {result.database} | {timing.contender} "
-                f"| {timing.median * 1000:.1f} | {result.ratio(timing):.3f} "
+                f"| {timing.median * 1000:.1f} | {len(timing.seconds)} "
+                f"| {result.ratio(timing):.3f} "
                 f"| {'' if reference else result.target} |"
             )
     units = sorted({result.unit for result in results})
@@ -105,7 +132,8 @@ def _environment(versions: dict[str, str]) -> str:
     listed = ", ".join(f"{name} {number}" for name, number in versions.items())
     plots = (
         f"![Each round's ratio to plain SQLAlchemy](images/{PLOT.name})\n\n"
-        f"![How many times as fast as the first contender](images/{SPEED.name})"
+        f"![How many times as fast as the first contender](images/{SPEED.name})\n\n"
+        f"![Rows in and out, as multiples of the first contender's speed](images/{BULK.name})"
     )
     return f"\n{plots}\n\nMeasured on {machine()}: {listed}.\n"
 
@@ -129,6 +157,49 @@ def _plot_speed(results: list[Result]) -> None:
     axes.tick_params(axis="y", labelsize=7)
     figure.savefig(SPEED, dpi=110)
     plt.close(figure)
+
+
+def _plot_bulk(results: list[Result]) -> None:
+    """Draw a field for each case, on each database."""
+    if not results:
+        return
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    cases = list(dict.fromkeys(result.case for result in results))
+    by_place = {(result.case, result.database): result for result in results}
+    heights = [
+        max(len(result.timings) for result in results if result.case == case) for case in cases
+    ]
+    figure, fields = plt.subplots(
+        len(cases),
+        len(DATABASES),
+        figsize=(19, 0.27 * sum(heights) + 1.0 * len(cases)),
+        height_ratios=[height + 1 for height in heights],
+        layout="constrained",
+        squeeze=False,
+    )
+    for case, row in zip(cases, fields, strict=True):
+        for database, axes in zip(DATABASES, row, strict=True):
+            result = by_place.get((case, database))
+            if result is None:
+                axes.axis("off")
+            else:
+                _bars(axes, result)
+    figure.savefig(BULK, dpi=80)
+    plt.close(figure)
+
+
+def _bars(axes: Any, result: Result) -> None:
+    timings = sorted(result.timings, key=result.ratio, reverse=True)
+    labels = [timing.contender for timing in timings]
+    colours = ["tab:blue" if OURS.match(label) else "0.7" for label in labels]
+    factors = [1 / result.ratio(timing) for timing in timings]
+    drawn = axes.barh(labels, factors, height=0.7, color=colours)
+    axes.bar_label(drawn, fmt=" %.2f ×", fontsize=8)
+    axes.margins(x=0.15)
+    axes.set_title(f"{result.case}, {result.database}", fontsize=9)
+    axes.tick_params(labelsize=8)
 
 
 def _plot_cost(results: list[Result]) -> None:

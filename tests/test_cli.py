@@ -137,7 +137,7 @@ def test_json_is_one_document(run: Any, server_url: Any, tables: None) -> None:
     document = json.loads(done.stdout)
     assert document["kept"] is True
     assert document["left_behind"] == []
-    assert 0 < document["seconds"] < 60
+    assert document["seconds"] > 0
     numbers = [chapter["number"] for chapter in document["chapters"]]
     assert numbers == [chapter.number for chapter in chapters()]
     names = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mariadb": "MariaDB"}

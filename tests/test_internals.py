@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "sessionwise"
-ROW = re.compile(r"^\| `(sqlalchemy\.[\w.]+)` \| `([\w./]+)` \|", re.MULTILINE)
+ROW = re.compile(r"^\| `((?:sqlalchemy|pymysql)\.[\w.]+)` \| `([\w./]+)` \|", re.MULTILINE)
 LISTED: list[tuple[str, str]] = ROW.findall((ROOT / "docs" / "internals.md").read_text())
 
 

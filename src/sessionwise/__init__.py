@@ -2,6 +2,7 @@
 
 from sessionwise.database import Database, Health
 from sessionwise.errors import (
+    BulkInputError,
     CommitHookError,
     CommitUnknownError,
     ConcurrentUseError,
@@ -28,6 +29,7 @@ from sessionwise.transaction.outcome import Outcome
 from sessionwise.transaction.retry import Retry
 
 __all__ = [
+    "BulkInputError",
     "CommitHookError",
     "CommitUnknownError",
     "ConcurrentUseError",

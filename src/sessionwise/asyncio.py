@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 from sqlalchemy.ext import asyncio as sa_asyncio
 
 from sessionwise import batch, get, options, stream
-from sessionwise.lifting import AsyncCursor, AsyncObjects, lift_block
+from sessionwise.lifting import AsyncCursor, AsyncObjects, lift, lift_block
 from sessionwise.scope import ScopeRegistry, Verb, current_owner
 from sessionwise.session import Session
 from sessionwise.stream import CHUNK_SIZE as STREAMED
@@ -88,6 +88,14 @@ class AsyncSession(sa_asyncio.AsyncSession):
     def _ours(self) -> Session:
         """The sync session, as a session of ours."""
         return cast("Session", self.sync_session)
+
+    # 3 bulk
+
+    bulk_insert = lift(Session.bulk_insert)
+    bulk_upsert = lift(Session.bulk_upsert)
+    bulk_update = lift(Session.bulk_update)
+    copy_in = lift(Session.copy_in)
+    copy_out = lift(Session.copy_out)
 
     # 9 autoflush
 
@@ -340,6 +348,11 @@ class async_scoped_session(sa_asyncio.async_scoped_session[_OurAS]):  # noqa: N8
 
     on_commit = Verb(AsyncSession.on_commit)
     on_rollback = Verb(AsyncSession.on_rollback)
+    bulk_insert = Verb(AsyncSession.bulk_insert)
+    bulk_upsert = Verb(AsyncSession.bulk_upsert)
+    bulk_update = Verb(AsyncSession.bulk_update)
+    copy_in = Verb(AsyncSession.copy_in)
+    copy_out = Verb(AsyncSession.copy_out)
     merge = Verb(AsyncSession.merge)
     merge_many = Verb(AsyncSession.merge_many)
     refresh_many = Verb(AsyncSession.refresh_many)

@@ -4,6 +4,7 @@
 
     SessionwiseError
     ├── OptionError                 also ArgumentError and TypeError
+    ├── BulkInputError              also ArgumentError
     ├── TransactionDoomedError      also PendingRollbackError
     ├── CommitUnknownError          also DBAPIError
     ├── CommitHookError             also ExceptionGroup
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "BulkInputError",
     "CommitHookError",
     "CommitUnknownError",
     "ConcurrentUseError",
@@ -97,6 +99,34 @@ class OptionError(SessionwiseError, ArgumentError, TypeError):
             f"inherit from sessionwise.Session (sessionwise.asyncio.AsyncSession for asyncio), "
             f"or leave {names} out"
         )
+
+
+class BulkInputError(SessionwiseError, ArgumentError):
+    """Rows, or what they are to be written into, are not what a bulk verb takes.
+
+    Nothing of the call has been stored.
+    """
+
+    @classmethod
+    def for_entity(cls, entity: object) -> BulkInputError:
+        """Build the error for something that is neither a mapped class nor a table."""
+        return cls(f"{entity!r} is neither a mapped class nor a Table; give one of these")
+
+    @classmethod
+    def for_name(cls, name: str, table: str, known: Iterable[str]) -> BulkInputError:
+        """Build the error for a value that no column is for."""
+        return cls(
+            f"the rows have values for {name!r}, and {table} has no such column; it has "
+            f"{', '.join(known)}. Rename it, or leave it out"
+        )
+
+    @classmethod
+    def for_row(cls, position: int, problem: str) -> BulkInputError:
+        """Build the error for one row.
+
+        :param position: of the row in the input, from 0.
+        """
+        return cls(f"row {position:,}: {problem}")
 
 
 class TransactionDoomedError(SessionwiseError, PendingRollbackError):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -18,9 +19,23 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
-__all__ = ["AsyncCursor", "AsyncObjects", "lift_block"]
+__all__ = ["AsyncCursor", "AsyncObjects", "lift", "lift_block"]
 
 _T = TypeVar("_T")
+_R = TypeVar("_R")
+_P = ParamSpec("_P")
+
+
+def lift(
+    verb: Callable[Concatenate[Any, _P], _R],
+) -> Callable[Concatenate[AsyncSession, _P], Coroutine[Any, Any, _R]]:
+    """Make the async twin of a verb of ``Session``: the same parameters, and it is awaited."""
+
+    @wraps(verb)
+    async def lifted(session: AsyncSession, /, *args: _P.args, **how: _P.kwargs) -> _R:
+        return await session.run_sync(lambda sync: verb(sync, *args, **how))
+
+    return lifted
 
 
 @asynccontextmanager

@@ -114,6 +114,11 @@ class scoped_session(orm.scoped_session[_S]):  # noqa: N801 -- SQLAlchemy's name
 
     on_commit = Verb(Session.on_commit)
     on_rollback = Verb(Session.on_rollback)
+    bulk_insert = Verb(Session.bulk_insert)
+    bulk_upsert = Verb(Session.bulk_upsert)
+    bulk_update = Verb(Session.bulk_update)
+    copy_in = Verb(Session.copy_in)
+    copy_out = Verb(Session.copy_out)
     merge = Verb(Session.merge)
     merge_many = Verb(Session.merge_many)
     refresh_many = Verb(Session.refresh_many)

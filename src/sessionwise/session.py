@@ -22,6 +22,7 @@ from sessionwise import (
     stream,
 )
 from sessionwise.autoflush import install as install_autoflush
+from sessionwise.bulk.verbs import BulkVerbs
 from sessionwise.errors import OptionError
 from sessionwise.loading import batched, siblings
 from sessionwise.loading import internals as loading
@@ -58,7 +59,7 @@ _O = TypeVar("_O", bound=object)
 HookT = TypeVar("HookT", bound="Callable[[], object]")
 
 
-class Session(orm.Session):
+class Session(BulkVerbs, orm.Session):
     """SQLAlchemy's ``Session``, and what the rooms of this package add to it.
 
     Cooperative: ``class S(sessionwise.Session, sqlmodel.Session)`` has the verbs of both.
@@ -226,6 +227,8 @@ class Session(orm.Session):
         """Close the session and its connections, at the latest when a running call has ended."""
         if not self._guard.defer(super().invalidate):
             super().invalidate()
+
+    # 3 bulk: BulkVerbs
 
     # 4 merge
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from sessionwise import Outcome, Retry, Session
 from sessionwise.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
+from sessionwise.bulk import BulkResult, CopyResult, read
 from sessionwise.database import AsyncDatabase
 from sessionwise.lifting import AsyncCursor
 from sessionwise.report import SessionReport
@@ -77,6 +78,9 @@ async def many(session: AsyncSession, user: User) -> None:
     assert_type(session.report(sizes=True), SessionReport)
     async for _one in session.stream(select(User), chunk_size=100):
         pass
+    assert_type(await session.bulk_insert(User, read("users.csv")), BulkResult)
+    assert_type(await session.copy_out(select(User), "users.csv"), CopyResult)
+    await session.bulk_upsert(User, [], duplicate="last")  # type: ignore[call-arg]  # pyright: ignore
     await session.merge(user, conflicts="ours")  # type: ignore[arg-type]  # pyright: ignore
 
 

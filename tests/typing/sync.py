@@ -12,6 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, SessionTransaction, mapped_c
 from sqlalchemy.orm import Session as PlainSession
 
 from sessionwise import Database, Outcome, Retry, Session, scoped_session, sessionmaker
+from sessionwise.bulk import BulkResult, CopyResult, read
 from sessionwise.report import SessionReport
 
 
@@ -76,6 +77,12 @@ def many(session: Session, user: User) -> None:
     assert_type(session.report(sizes=True), SessionReport)
     for one in session.stream(select(User), chunk_size=100):
         assert_type(one, User)
+    assert_type(session.bulk_insert(User, [{"name": "x"}], returning=True), BulkResult)
+    assert_type(session.bulk_upsert(User, [], keys=["name"], duplicates="last"), BulkResult)
+    assert_type(session.bulk_update(User, read("users.csv")), BulkResult)
+    assert_type(session.copy_in("users", b"", format="tsv"), BulkResult)
+    assert_type(session.copy_out(select(User), "users.parquet"), CopyResult)
+    session.bulk_insert(User, [], on_conflict="update")  # type: ignore[arg-type]  # pyright: ignore
     session.merge(user, conflicts="ours")  # type: ignore[arg-type]  # pyright: ignore
 
 

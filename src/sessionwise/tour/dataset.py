@@ -51,9 +51,12 @@ def stored_flights(connection: Connection) -> str:
 
 @cache
 def rows(table: Table) -> list[Row]:
-    """Return the rows of one table, in the types of its columns."""
+    """Return the rows of one table, in the types of its columns; none where the data has none."""
     name = table.name.removeprefix(PREFIX)
-    packed = (files("sessionwise.tour") / "data" / f"{name}.csv.gz").read_bytes()
+    file = files("sessionwise.tour") / "data" / f"{name}.csv.gz"
+    if not file.is_file():
+        return []
+    packed = file.read_bytes()
     lines = csv.DictReader(io.StringIO(gzip.decompress(packed).decode()))
     return [_typed(table, line) for line in lines]
 

@@ -1,4 +1,7 @@
-"""The four tables of the tour: airlines, airports, planes, and the flights that join them."""
+"""The tables of the tour: airlines, airports, planes, and the flights that join them.
+
+And the guide's own users, of which the data has none: the scenes make them.
+"""
 
 import secrets
 from datetime import date
@@ -7,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column, relationship
 
-__all__ = ["IN_TRANSACTIONS", "PREFIX", "Airline", "Airport", "Base", "Flight", "Plane"]
+__all__ = ["IN_TRANSACTIONS", "PREFIX", "Airline", "Airport", "Base", "Flight", "Plane", "User"]
 
 PREFIX: Final = f"sessionwise_tour_{secrets.token_hex(3)}_"
 """Begins the name of each table. It differs from process to process: a tour meets no table of the
@@ -86,3 +89,12 @@ class Flight(Base):
 
     airline: Mapped[Airline] = relationship(back_populates="flights")
     plane: Mapped[Plane] = relationship(back_populates="flights")
+
+
+class User(Base):
+    """A user as in the guide: a name, and what the program and the database fill in."""
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(50), unique=True)
+    status: Mapped[str] = mapped_column(String(20), default="new")
+    visits: Mapped[int] = mapped_column(server_default="0")

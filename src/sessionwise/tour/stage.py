@@ -135,7 +135,9 @@ def _set_up(engine: Engine) -> None:
         metadata.create_all(engine)
     with engine.begin() as connection:
         for table, original in _ORIGINALS.items():
-            connection.execute(original.insert(), dataset.stored_rows(table))
+            rows = dataset.stored_rows(table)
+            if rows:
+                connection.execute(original.insert(), rows)
 
 
 def _take_down(engine: Engine, left_behind: list[str]) -> None:

@@ -1,0 +1,196 @@
+"""``bulk_insert``: rows into a table, by the fastest writer that takes them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.elements import ClauseElement
+
+from sessionwise.bulk import rows as rows_
+from sessionwise.bulk.announce import Announcement, announce
+from sessionwise.bulk.events import Events
+from sessionwise.bulk.plan import Plan
+from sessionwise.bulk.result import BulkProgress, BulkResult
+from sessionwise.bulk.target import Target
+from sessionwise.bulk.writers import choose, core
+from sessionwise.errors import OptionError
+from sessionwise.transaction import activity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import Session
+
+    from sessionwise.bulk.rows import Chunk
+    from sessionwise.bulk.writers import Writer
+
+__all__ = ["CHUNK_SIZE", "OnConflict", "insert", "savepoint"]
+
+CHUNK_SIZE = 10_000
+"""Rows that are in memory at a time."""
+
+OnConflict = Literal["nothing"]
+
+
+def insert(
+    session: Session,
+    entity: Any,
+    rows: Any,
+    *,
+    returning: bool = False,
+    on_conflict: OnConflict | None = None,
+    events: bool = False,
+    columns: Sequence[str] | None = None,
+    chunk_size: int | None = None,
+    progress: Callable[[BulkProgress], object] | None = None,
+) -> BulkResult:
+    """Insert rows; the parameters are those of ``Session.bulk_insert``."""
+    if on_conflict not in {None, "nothing"}:
+        raise OptionError.for_value("on_conflict", on_conflict, (None, "nothing"))
+    if on_conflict is not None and returning:
+        raise OptionError("rows that are left out have no ids: choose on_conflict= or returning=")
+    size = CHUNK_SIZE if chunk_size is None else chunk_size
+    if size < 1:
+        raise OptionError(f"chunk_size={size} is not a choice; use 1 or more")
+    target = Target.of(entity)
+    session.flush()
+    inserter = Inserter(session, target, returning=returning, events=events)
+    inserter.skips = on_conflict == "nothing"
+    began, sent = time.monotonic(), 0
+    with savepoint(inserter.connection):
+        for chunk in rows_.chunks(rows, target=target, columns=columns, chunk_size=size):
+            inserter.write(chunk)
+            sent += len(chunk)
+            if progress is not None:
+                progress(BulkProgress(sent, time.monotonic() - began))
+    return inserter.result()
+
+
+@contextmanager
+def savepoint(connection: Connection) -> Iterator[None]:
+    """Make a block that is undone as a whole, where it fails, and nothing else with it."""
+    if activity.autocommits(connection):
+        yield
+        return
+    nested = connection.begin_nested()
+    try:
+        yield
+        nested.commit()
+    except BaseException as error:
+        try:
+            if nested.is_active:
+                nested.rollback()
+        except DBAPIError:
+            # After a deadlock there is no savepoint any more. The deadlock is what the caller is
+            # to know of, so that the unit is run again.
+            raise error  # noqa: B904 - the other error is its context
+        raise
+
+
+class Inserter:
+    """Writes the chunks of one input."""
+
+    skips = False
+    """Whether rows whose key is there already are left out."""
+
+    def __init__(
+        self, session: Session, target: Target, *, returning: bool, events: bool = False
+    ) -> None:
+        self.session = session
+        self.target = target
+        self.connection = target.connection(session)
+        self._events = Events.of(target, self.connection) if events else None
+        self._ids: dict[int, Any] | None = {} if returning else None
+        self._read = self._inserted = 0
+        self._writer: Writer = core.WRITER
+        self._plans: dict[tuple[str, ...], tuple[Plan, Writer]] = {}
+
+    def result(self) -> BulkResult:
+        """Return what has been done."""
+        ids = None if self._ids is None else [self._ids[at] for at in range(self._read)]
+        skipped = self._read - self._inserted
+        return BulkResult(self._writer.name, self._inserted, skipped=skipped, ids=ids)
+
+    def write(self, chunk: Chunk) -> None:
+        """Write a chunk, and keep its primary keys where these are asked for."""
+        if self._events is not None:
+            chunk = self._events.before(chunk)
+        self._announce(chunk, done=False)
+        found = self._send(chunk)
+        if self._ids is not None and found is not None:
+            self._ids.update(zip(chunk.positions, map(_plain, found), strict=True))
+        if self._events is not None:
+            self._events.after(chunk, found)
+        self._read += len(chunk)
+        self._announce(chunk, done=True, ids=found)
+
+    def _send(self, chunk: Chunk) -> Sequence[Any] | None:
+        plan, self._writer = self._planned(chunk)
+        if self.skips:
+            self._inserted += core.insert_missing(self.connection, plan, chunk)
+            return None
+        try:
+            with savepoint(self.connection):
+                found = self._by(self._writer, plan, chunk)
+        except Exception:
+            # That values are SQL expressions shows only here: to look for them is not cheap.
+            if not (apart := _with_expressions(chunk)) or self.target.is_joined:
+                raise
+            self._writer = core.WRITER
+            found = core.insert_expressions(self.connection, plan, chunk, apart)
+        self._inserted += len(chunk)
+        return found
+
+    def _by(self, writer: Writer, plan: Plan, chunk: Chunk) -> Sequence[Any] | None:
+        if self.target.is_joined:
+            return core.insert_joined(self.session, plan, chunk, returning=self._wants_ids)
+        if self._wants_ids:
+            return writer.write_returning(self.connection, plan, chunk)
+        writer.write(self.connection, plan, chunk)
+        return None
+
+    @property
+    def _wants_ids(self) -> bool:
+        return self._ids is not None or (self._events is not None and self._events.want_ids)
+
+    def _planned(self, chunk: Chunk) -> tuple[Plan, Writer]:
+        known = self._plans.get(chunk.names)
+        if known is None:
+            plan = Plan(self.target, chunk.names, self.connection.dialect)
+            writer = core.WRITER if self.skips else choose(self.connection, plan, chunk)
+            known = self._plans[chunk.names] = (plan, writer)
+        return known
+
+    def _announce(self, chunk: Chunk, *, done: bool, ids: Any = None) -> None:
+        announce(
+            Announcement(
+                self.session,
+                self.connection,
+                self.target,
+                "insert",
+                done,
+                chunk,
+                ids,
+            )
+        )
+
+
+def _plain(key: Any) -> Any:
+    """Return the one value of a key that has one."""
+    return key[0] if len(key) == 1 else tuple(key)
+
+
+def _with_expressions(chunk: Chunk) -> set[int]:
+    """Return which rows of a chunk have SQL expressions among their values."""
+    return {
+        at
+        for at, row in enumerate(chunk.rows)
+        if any(
+            isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")
+            for value in row
+        )
+    }
