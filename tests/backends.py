@@ -207,9 +207,13 @@ class Database:
         if self.driver.server == "mariadb":
             # A row that is deleted and not purged yet is locked, with its neighbours, by whoever
             # inserts one of its name: two writers would wait for each other by chance. Not every
-            # server has this setting, and not every user may change it.
+            # server has this setting, and not every user may change it; a transaction that is open
+            # somewhere keeps rows from being purged, and is not waited for.
             with self.observer.connect() as connection, suppress(DBAPIError):
+                connection.exec_driver_sql("SET SESSION max_statement_time = 2")
                 connection.exec_driver_sql("SET GLOBAL innodb_max_purge_lag_wait = 0")
+            with self.observer.connect() as connection, suppress(DBAPIError):
+                connection.exec_driver_sql("SET SESSION max_statement_time = 0")
 
     def dispose(self, engine: Any = None) -> None:
         disposed = self.engine if engine is None else engine

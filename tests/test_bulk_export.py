@@ -101,6 +101,10 @@ class TestRoundTrip:
         assert types["clock"] == pa.time64("us")
         assert types["data"] == pa.binary()
         assert {types[name] for name in ("the_title", "extra", "uid", "shade")} == {pa.string()}
+        notes = {
+            one.name: one.metadata[b"sessionwise.text_of"] for one in table.schema if one.metadata
+        }
+        assert notes == {"extra": b"json", "uid": b"uuid"}
 
     @on("sqlite", "postgresql")
     @pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])

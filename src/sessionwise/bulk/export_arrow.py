@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
     Values = Sequence[Any]
 
-__all__ = ["ROWS_IN_A_GROUP", "Batches", "Writer", "pyarrow", "stored_type"]
+__all__ = ["ROWS_IN_A_GROUP", "TEXT_OF", "Batches", "Writer", "pyarrow", "schema", "stored_type"]
+
+TEXT_OF = "sessionwise.text_of"
+"""The key of a field's metadata that says what a column of text is: ``json`` or ``uuid``."""
 
 ROWS_IN_A_GROUP = 131_072
-"""Rows that are written into a Parquet file together."""
-_BYTES_IN_A_GROUP = 64 * 2**20
+"""Rows that are written together: readers are slow with many small groups."""
+_BYTES_IN_A_GROUP = 32 * 2**20
 """A group of less rows is written where they are this large."""
 
 _DECIMAL128 = 38
@@ -58,6 +61,25 @@ def stored_type(column: SelectedColumn, dialect: str) -> Any:
     if type(column.type) is sqltypes.Interval:  # a decorator, with the same values everywhere
         return pyarrow().duration("us")
     return _type(column.type, dialect) if column.is_plain else None
+
+
+def schema(columns: Sequence[SelectedColumn], types: Sequence[Any]) -> Any:
+    """Return a schema; what is text for want of a type of Arrow's says so in its metadata."""
+    arrow = pyarrow()
+    return arrow.schema(
+        [
+            arrow.field(column.name, type_, metadata=_metadata(column, type_))
+            for column, type_ in zip(columns, types, strict=True)
+        ]
+    )
+
+
+def _metadata(column: SelectedColumn, type_: Any) -> dict[str, str] | None:
+    if pyarrow().types.is_string(type_):
+        for class_, name in ((sqltypes.JSON, "json"), (sqltypes.Uuid, "uuid")):
+            if column.is_a(class_):
+                return {TEXT_OF: name}
+    return None
 
 
 def _type(type_: TypeEngine[Any] | None, dialect: str) -> Any:
@@ -142,12 +164,11 @@ class Batches:
     @property
     def schema(self) -> Any:
         """The names and types of the columns; text where there is no value that tells."""
-        names = [one.name for one in self._columns]
         types = [
             one or _type(column.type, self._dialect) or self._arrow.string()
             for one, column in zip(self._types, self._columns, strict=True)
         ]
-        return self._arrow.schema(list(zip(names, types, strict=True)))
+        return schema(self._columns, types)
 
     def _array(self, at: int, values: Values) -> Any:
         type_, column = self._types[at], self._columns[at]
@@ -171,6 +192,8 @@ class Batches:
         if arrow.types.is_decimal(found.type):
             # As many digits as there are: a sum has more of them than what it is of.
             return found.cast(arrow.decimal128(_DECIMAL128, found.type.scale))
+        if column.is_in_utc and arrow.types.is_timestamp(found.type):
+            return found.cast(arrow.timestamp("us", "UTC"))
         return found
 
 
@@ -206,10 +229,7 @@ class Writer:
             self._writer = self._arrow.ipc.new_file(file, schema, options=options)
 
     def write(self, batch: Any) -> None:
-        """Write a batch, or keep it until there are enough for a group."""
-        if not self._is_parquet:
-            self._writer.write_batch(batch)
-            return
+        """Keep a batch until there are enough for a group."""
         self._waiting.append(batch)
         self._rows += batch.num_rows
         self._size += batch.nbytes
@@ -224,5 +244,8 @@ class Writer:
 
     def _write_group(self) -> None:
         table = self._arrow.Table.from_batches(self._waiting)
-        self._writer.write_table(table, row_group_size=max(self._rows, 1))
+        if self._is_parquet:
+            self._writer.write_table(table, row_group_size=max(self._rows, 1))
+        else:
+            self._writer.write_table(table.combine_chunks())
         self._waiting, self._rows, self._size = [], 0, 0

@@ -86,7 +86,10 @@ def of(style: Style, columns: Sequence[SelectedColumn], dialect: str, file: Any)
 def write_header(style: Style, columns: Sequence[SelectedColumn], file: Any) -> None:
     """Write the names of the columns as the first line, where they are wanted."""
     if style.header:
-        file.write(forms.csv_lines([[one.name] for one in columns], style.delimiter, style.null))
+        fields = [
+            forms.csv_field(forms.TEXT, [one.name], style.delimiter, style.null) for one in columns
+        ]
+        file.write(forms.csv_lines(fields, style.delimiter))
 
 
 class _Delimited:
@@ -98,11 +101,13 @@ class _Delimited:
         self._file = file
 
     def write(self, values: Sequence[Values]) -> None:
-        texts = [
-            _form(forms.TEXT, column, some)
-            for column, some in zip(self._columns, values, strict=True)
-        ]
-        self._file.write(forms.csv_lines(texts, self._style.delimiter, self._style.null))
+        delimiter, null = self._style.delimiter, self._style.null
+        fields = []
+        for column, some in zip(self._columns, values, strict=True):
+            form = forms.TEXT_UTC if column.is_in_utc else forms.TEXT
+            with _named(column):
+                fields.append(forms.csv_field(form, some, delimiter, null))
+        self._file.write(forms.csv_lines(fields, delimiter))
 
     def close(self) -> None:
         pass
@@ -118,27 +123,34 @@ class _JsonLines:
         self._file = file
 
     def write(self, values: Sequence[Values]) -> None:
-        texts = [self._texts(one, some) for one, some in zip(self._columns, values, strict=True)]
-        self._file.write(forms.json_lines(self._names, texts))
+        fields = [self._field(one, some) for one, some in zip(self._columns, values, strict=True)]
+        self._file.write(forms.json_lines(self._names, fields))
 
     def close(self) -> None:
         pass
 
-    def _texts(self, column: SelectedColumn, values: Values) -> Sequence[str | None]:
+    def _field(self, column: SelectedColumn, values: Values) -> Sequence[str]:
         if not column.is_a(sqltypes.JSON):
-            return _form(forms.JSON, column, values)
-        for value in values:
-            if value is not None and not self._is_checked:
-                try:
-                    json.loads(value)
-                except ValueError as error:
-                    raise BulkInputError(
-                        f"column {column.name!r} has a value that is no JSON: {error}. Mend it, "
-                        "or export it as text: cast(column, String)"
-                    ) from error
+            with _named(column):
+                form = forms.JSON_UTC if column.is_in_utc else forms.JSON
+                return forms.json_field(form, values)
+        if not self._is_checked:
+            _check_json(column, values)
         return [
-            one if one is None else one.replace("\n", " ").replace("\r", " ") for one in values
+            "null" if one is None else one.replace("\n", " ").replace("\r", " ") for one in values
         ]
+
+
+def _check_json(column: SelectedColumn, values: Values) -> None:
+    for value in values:
+        if value is not None:
+            try:
+                json.loads(value)
+            except ValueError as error:
+                raise BulkInputError(
+                    f"column {column.name!r} has a value that is no JSON: {error}. Mend it, "
+                    "or export it as text: cast(column, String)"
+                ) from error
 
 
 class _Arrow:
@@ -166,9 +178,10 @@ class _Arrow:
         return self._writer
 
 
-def _form(how: forms.Forms, column: SelectedColumn, values: Values) -> Sequence[str | None]:
+@contextmanager
+def _named(column: SelectedColumn) -> Iterator[None]:
     try:
-        return how.column(values)
+        yield
     except TypeError as error:
         raise BulkInputError(
             f"column {column.name!r}: {error}. Cast it in the statement, as in "
@@ -180,16 +193,15 @@ class ArrowFromCsv:
     """Makes a Parquet or an Arrow file out of the CSV that COPY writes."""
 
     def __init__(self, query: CopyQuery, style: Style, file: Any) -> None:
-        arrow = columnar.pyarrow()
+        columnar.pyarrow()
         from pyarrow import csv
 
         self._csv = csv
         self._names = [one.name for one in query.columns]
         self._types = query.arrow_types
         self._binary = query.binary
-        schema = arrow.schema(list(zip(self._names, self._types, strict=True)))
-        self._schema = schema
-        self._writer = columnar.Writer(file, schema, style.format, style.compression)
+        self._schema = columnar.schema(query.columns, self._types)
+        self._writer = columnar.Writer(file, self._schema, style.format, style.compression)
         self._gathered: list[bytes] = []
         self._size = 0
 

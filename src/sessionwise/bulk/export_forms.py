@@ -31,7 +31,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -39,7 +39,18 @@ from types import NoneType
 from typing import Any
 from uuid import UUID
 
-__all__ = ["JSON", "TEXT", "Forms", "csv_lines", "json_lines", "quoted", "to_json"]
+__all__ = [
+    "JSON",
+    "JSON_UTC",
+    "TEXT",
+    "TEXT_UTC",
+    "Forms",
+    "csv_field",
+    "csv_lines",
+    "json_field",
+    "json_lines",
+    "to_json",
+]
 
 Form = Callable[[Any], str]
 
@@ -72,10 +83,22 @@ def _short(text: str) -> str:
     return text.rstrip("0") if "." in text else text
 
 
-def _datetime(value: datetime, between: str, utc: str) -> str:
-    if value.tzinfo is None:
-        return _short(value.isoformat(between))
-    return _short(value.astimezone(UTC).replace(tzinfo=None).isoformat(between)) + utc
+def _moment(between: str, zone: str, *, in_utc: bool = False) -> Form:
+    """Return the form of a datetime.
+
+    :param zone: what says that it is in UTC.
+    :param in_utc: whether those that have no time zone are.
+    """
+    end = zone if in_utc else ""
+
+    def form(value: datetime) -> str:
+        if value.tzinfo is not None:
+            moment = value.astimezone(UTC).replace(tzinfo=None)
+            return _short(moment.isoformat(between)) + zone
+        text = value.isoformat(between)
+        return (text.rstrip("0") if value.microsecond else text) + end
+
+    return form
 
 
 def _time(value: time) -> str:
@@ -135,9 +158,12 @@ def to_json(value: Any) -> str:
 class Forms:
     """How values of each type are written."""
 
-    def __init__(self, null: str, forms: Mapping[type, Form]) -> None:
-        self.null = null
+    def __init__(self, forms: Mapping[type, Form]) -> None:
         self._forms = dict(forms)
+
+    def but(self, class_: type, form: Form) -> Forms:
+        """Return the same, but for a type."""
+        return Forms(self._forms | {class_: form})
 
     def of(self, class_: type) -> Form:
         """Return how values of a type are written.
@@ -154,35 +180,38 @@ class Forms:
             raise TypeError(message)
         return known
 
-    def column(self, values: Sequence[Any]) -> list[str | None]:
-        """Return the texts of a column; None stays None.
+    def column(self, values: Sequence[Any], kinds: set[type], null: str) -> Sequence[str]:
+        """Return the texts of a column.
 
+        :param kinds: the types of its values.
         :raises TypeError: for a value of a type that has no form.
         """
-        kinds = set(map(type, values))
-        nulls = NoneType in kinds
-        kinds.discard(NoneType)
-        if kinds == {str} and self._forms[str] is str:
-            return list(values)
-        if len(kinds) == 1:
-            form = self.of(kinds.pop())
-            if not nulls:
-                return list(map(form, values))
-            return [None if value is None else form(value) for value in values]
-        forms = {kind: self.of(kind) for kind in kinds}
-        return [None if value is None else forms[type(value)](value) for value in values]
+        forms = {kind: self.of(kind) for kind in kinds if kind is not NoneType}
+        if len(forms) > 1:
+            return [null if value is None else forms[type(value)](value) for value in values]
+        if not forms:
+            return [null] * len(values)
+        [form] = forms.values()
+        if NoneType not in kinds:
+            return values if form is _same else list(map(form, values))
+        if form is _same:
+            return [null if value is None else value for value in values]
+        return [null if value is None else form(value) for value in values]
+
+
+def _same(value: str) -> str:
+    return value
 
 
 _BOTH: dict[type, Form] = {bool: _bool, int: str}
 
 TEXT = Forms(
-    "",
     _BOTH
     | {
-        str: str,
+        str: _same,
         float: _float,
         Decimal: _decimal,
-        datetime: lambda value: _datetime(value, " ", "+00"),
+        datetime: _moment(" ", "+00"),
         date: date.isoformat,
         time: _time,
         timedelta: _timedelta,
@@ -199,13 +228,12 @@ TEXT = Forms(
 """Of CSV and TSV, before quotes."""
 
 JSON = Forms(
-    "null",
     _BOTH
     | {
         str: _encode,
         float: _json_float,
         Decimal: _string(_decimal),
-        datetime: _string(lambda value: _datetime(value, "T", "+00:00")),
+        datetime: _string(_moment("T", "+00:00")),
         date: _string(date.isoformat),
         time: _string(_time),
         timedelta: _string(_timedelta),
@@ -222,48 +250,61 @@ JSON = Forms(
 """Of JSON Lines."""
 
 
-def quoted(texts: Sequence[str | None], delimiter: str, null: str) -> Sequence[str]:
-    """Return the texts of a column as CSV has them: in quotes where these are needed."""
+TEXT_UTC = TEXT.but(datetime, _moment(" ", "+00", in_utc=True))
+JSON_UTC = JSON.but(datetime, _string(_moment("T", "+00:00", in_utc=True)))
+"""Of columns whose moments are in UTC, whether they say so or not."""
+
+_NEVER_QUOTED = {NoneType, bool, int, float, Decimal, datetime, date, time, timedelta, bytes, UUID}
+
+
+def csv_field(forms: Forms, values: Sequence[Any], delimiter: str, null: str) -> Sequence[str]:
+    """Return the values of a column as CSV has them: in quotes where these are needed.
+
+    :raises TypeError: for a value of a type that has no form.
+    """
+    kinds = set(map(type, values))
+    if not null and kinds <= _NEVER_QUOTED:
+        return forms.column(values, kinds, null)
     special = re.compile(f'["\n\r{re.escape(delimiter)}]')
-    given = [text for text in texts if text is not None]
-    if special.search("\0".join(given)) is None and null not in set(given):
-        if len(given) == len(texts):
-            return given
-        return [null if text is None else text for text in texts]
-    return [
-        null
-        if text is None
-        else '"' + text.replace('"', '""') + '"'
-        if text == null or special.search(text)
-        else text
-        for text in texts
-    ]
+    given = [value for value in values if value is not None]
+    texts = forms.column(given, kinds - {NoneType}, null)
+    if special.search("\0".join(texts)) or null in set(texts):
+        texts = [
+            '"' + text.replace('"', '""') + '"' if text == null or special.search(text) else text
+            for text in texts
+        ]
+    if len(texts) == len(values):
+        return texts
+    rest = iter(texts)
+    return [null if value is None else next(rest) for value in values]
 
 
-def csv_lines(columns: Sequence[Sequence[str | None]], delimiter: str, null: str) -> bytes:
+def csv_lines(fields: Sequence[Sequence[str]], delimiter: str) -> bytes:
     """Return rows as lines of CSV.
 
-    :param columns: the texts of each column.
+    :param fields: each column, from :func:`csv_field`.
     """
-    fields = [quoted(column, delimiter, null) for column in columns]
     if len(fields) == 1:  # a line of this alone has once meant the end of the data
         fields = [['"\\."' if text == "\\." else text for text in fields[0]]]
     return _lines(map(delimiter.join, zip(*fields, strict=True)))
 
 
-def json_lines(names: Sequence[str], columns: Sequence[Sequence[str | None]]) -> bytes:
+def json_field(forms: Forms, values: Sequence[Any]) -> Sequence[str]:
+    """Return the values of a column in JSON.
+
+    :raises TypeError: for a value of a type that has no form.
+    """
+    return forms.column(values, set(map(type, values)), "null")
+
+
+def json_lines(names: Sequence[str], fields: Sequence[Sequence[str]]) -> bytes:
     """Return rows as lines of JSON.
 
-    :param columns: the values of each column, in JSON.
+    :param fields: each column, in JSON.
     """
     pairs = ",".join(f"{_encode(name)}:".replace("%", "%%") + "%s" for name in names)
-    line = f"{{{pairs}}}".__mod__
-    values = (
-        column if None not in column else ["null" if one is None else one for one in column]
-        for column in columns
-    )
-    return _lines(map(line, zip(*values, strict=True)))
+    return _lines(map(f"{{{pairs}}}".__mod__, zip(*fields, strict=True)))
 
 
-def _lines(lines: Any) -> bytes:
+def _lines(lines: Iterable[str]) -> bytes:
     return ("\n".join(lines) + "\n").encode()

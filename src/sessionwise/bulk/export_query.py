@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from sessionwise.errors import BulkInputError
 from sessionwise.transaction import activity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
@@ -52,6 +51,11 @@ class SelectedColumn:
     def is_a(self, *classes: Any) -> bool:
         """Say whether it is of a type of SQLAlchemy's, and of no type made from one."""
         return isinstance(self.type, classes) and self.is_plain
+
+    @property
+    def is_in_utc(self) -> bool:
+        """Whether its moments are, those too that SQLite and MySQL store without a time zone."""
+        return self.is_a(sqltypes.DateTime) and bool(getattr(self.type, "timezone", False))
 
     @property
     def is_plain(self) -> bool:
@@ -216,35 +220,43 @@ def _execute(session: Session, selected: Selected, *, stream: bool) -> Any:
     )
 
 
+@contextmanager
 def rows(
     session: Session, selected: Selected, chunk_size: int, result: Any = None
-) -> tuple[list[SelectedColumn], Generator[list[Values]]]:
-    """Return the columns, and their values, so many rows at a time.
+) -> Iterator[tuple[list[SelectedColumn], Iterator[list[Values]]]]:
+    """Give the columns, and their values, so many rows at a time.
 
     :param result: of the statement, where it has been sent already.
-    :return: the columns, and a generator that is to be closed: the driver's cursor is open.
     """
     if result is None:
         result = _execute(session, selected, stream=_is_streamed(selected))
-    cursor = getattr(result, "raw", None) or result
-    if not isinstance(cursor, CursorResult):  # an event's own: it has no driver's cursor
+    with closing(result):
+        cursor = getattr(result, "raw", None) or result
+        if isinstance(cursor, CursorResult):
+            yield _of_cursor(selected, result, cursor, chunk_size)
+            return
+        # It is an event's own, with values as they are in Python.
         columns = selected.columns(list(result.keys()))
         plain = [replace(one, type=None) for one in columns]
-        chunks = (list(some) for some in result.partitions(chunk_size))
-        return plain, _columnwise(chunks, [None] * len(columns))
-    if not cursor.returns_rows:
+        chunks = map(list, result.partitions(chunk_size))
+        yield plain, _columnwise(chunks, [None] * len(columns))
+
+
+def _of_cursor(
+    selected: Selected, result: Any, cursor: CursorResult[Any], chunk_size: int
+) -> tuple[list[SelectedColumn], Iterator[list[Values]]]:
+    if not cursor.returns_rows or cursor.cursor is None:
         raise BulkInputError("the statement gives no rows: give a SELECT")
     description = cursor.cursor.description
     names = list(result.keys())
     if len(names) != len(description):
         names = [one[0] for one in description]
     columns = selected.columns(names)
-    connection = selected.connection
     processors = [
-        _processor(one, connection, about[1])
+        _processor(one, selected.connection, about[1])
         for one, about in zip(columns, description, strict=True)
     ]
-    return columns, _columnwise(_fetched(result, cursor, chunk_size), processors)
+    return columns, _columnwise(_fetched(cursor, chunk_size), processors)
 
 
 def _is_streamed(selected: Selected) -> bool:
@@ -265,8 +277,6 @@ def _processor(
     if column.type is None or column.is_a(sqltypes.Enum):  # its label is what goes into files
         return None
     process = column.type.dialect_impl(dialect).result_processor(dialect, type_code)
-    if column.is_a(sqltypes.DateTime) and getattr(column.type, "timezone", False):
-        return _with_zone(process)
     if not column.is_a(sqltypes.JSON):
         return process
     if dialect.name != "postgresql":  # the driver gives what is stored; SQLite makes it a number
@@ -279,41 +289,24 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _with_zone(process: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
-    """Have moments without a time zone, as SQLite and MySQL store them, be in UTC."""
-    read = process or _same
-
-    def aware(value: Any) -> Any:
-        found = read(value)
-        if isinstance(found, datetime) and found.tzinfo is None:
-            return found.replace(tzinfo=UTC)
-        return found
-
-    return aware
-
-
-def _fetched(result: Any, cursor: CursorResult[Any], size: int) -> Generator[list[Any]]:
+def _fetched(cursor: CursorResult[Any], size: int) -> Iterator[list[Any]]:
     """Give the rows as the driver has them; errors are SQLAlchemy's."""
     fetchmany = cursor.cursor_strategy.fetchmany
-    try:
-        while some := fetchmany(cursor, cursor.cursor, size):
+    while cursor.cursor is not None:  # it is closed with the last row
+        some = fetchmany(cursor, cursor.cursor, size)
+        if some:
             yield list(some)
-            if cursor.cursor is None:  # it was closed with the last row
-                return
-    finally:
-        result.close()
 
 
 def _columnwise(
-    chunks: Generator[list[Any]], processors: list[Callable[[Any], Any] | None]
-) -> Generator[list[Values]]:
-    with closing(chunks):
-        for some in chunks:
-            # By columns: that is a few calls for thousands of rows.
-            yield [
-                values if process is None else list(map(process, values))
-                for values, process in zip(zip(*some, strict=True), processors, strict=True)
-            ]
+    chunks: Iterator[list[Any]], processors: list[Callable[[Any], Any] | None]
+) -> Iterator[list[Values]]:
+    for some in chunks:
+        # By columns: that is a few calls for thousands of rows.
+        yield [
+            values if process is None else list(map(process, values))
+            for values, process in zip(zip(*some, strict=True), processors, strict=True)
+        ]
 
 
 def kinds(values: Values) -> set[type]:
