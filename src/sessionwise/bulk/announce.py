@@ -40,9 +40,6 @@ class Announcement:
     """The primary keys of the rows, as tuples, where they are known."""
 
 
-Listener = "Callable[[Announcement], object]"
-
-
 def listen(session: Session, listener: Callable[[Announcement], object]) -> None:
     """Have a function called before and after each chunk that a bulk verb of a session writes."""
     session.__dict__.setdefault(_ATTRIBUTE, []).append(listener)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sessionwise.bulk import batches, casts, files
-from sessionwise.bulk.rows import Chunk, Source, checked_names, select
+from sessionwise.bulk.rows import Chunk, Source, as_dicts, checked_names, select
 from sessionwise.errors import BulkInputError
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ class Columnar(Source):
         return self._begun.names
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for chunk in self.chunks(target=None, columns=None, chunk_size=self._batch_rows):
-            for row in chunk.rows:
-                yield dict(zip(chunk.names, row, strict=True))
+        return as_dicts(self.chunks(target=None, columns=None, chunk_size=self._batch_rows))
 
     def chunks(
         self, *, target: Target | None, columns: Sequence[str] | None, chunk_size: int

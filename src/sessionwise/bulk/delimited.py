@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sessionwise.bulk import batches, files
 from sessionwise.bulk.convert import Converter
-from sessionwise.bulk.rows import Chunk, Source, checked_names, select
+from sessionwise.bulk.rows import Chunk, Source, as_dicts, checked_names, select
 from sessionwise.errors import BulkInputError, OptionError
 
 if TYPE_CHECKING:
@@ -74,9 +74,7 @@ class Delimited(Source):
         return self._begun.names
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for chunk in self.chunks(target=None, columns=None, chunk_size=self._batch_rows):
-            for row in chunk.rows:
-                yield dict(zip(chunk.names, row, strict=True))
+        return as_dicts(self.chunks(target=None, columns=None, chunk_size=self._batch_rows))
 
     def chunks(
         self, *, target: Target | None, columns: Sequence[str] | None, chunk_size: int

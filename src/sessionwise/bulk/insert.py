@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +12,7 @@ from sessionwise.bulk import rows as rows_
 from sessionwise.bulk.announce import Announcement, announce
 from sessionwise.bulk.events import Events
 from sessionwise.bulk.plan import Plan
-from sessionwise.bulk.result import BulkProgress, BulkResult
+from sessionwise.bulk.result import BulkResult, Meter, plain_key
 from sessionwise.bulk.target import Target
 from sessionwise.bulk.writers import choose, core
 from sessionwise.errors import OptionError
@@ -25,13 +24,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
+    from sessionwise.bulk.result import BulkProgress
     from sessionwise.bulk.rows import Chunk
     from sessionwise.bulk.writers import Writer
 
-__all__ = ["CHUNK_SIZE", "OnConflict", "insert", "savepoint"]
-
-CHUNK_SIZE = 10_000
-"""Rows that are in memory at a time."""
+__all__ = ["OnConflict", "insert", "savepoint"]
 
 OnConflict = Literal["nothing"]
 
@@ -53,20 +50,16 @@ def insert(
         raise OptionError.for_value("on_conflict", on_conflict, (None, "nothing"))
     if on_conflict is not None and returning:
         raise OptionError("rows that are left out have no ids: choose on_conflict= or returning=")
-    size = CHUNK_SIZE if chunk_size is None else chunk_size
-    if size < 1:
-        raise OptionError(f"chunk_size={size} is not a choice; use 1 or more")
+    size = rows_.checked_size(chunk_size)
     target = Target.of(entity)
     session.flush()
     inserter = Inserter(session, target, returning=returning, events=events)
     inserter.skips = on_conflict == "nothing"
-    began, sent = time.monotonic(), 0
+    meter = Meter(progress)
     with savepoint(inserter.connection):
         for chunk in rows_.chunks(rows, target=target, columns=columns, chunk_size=size):
             inserter.write(chunk)
-            sent += len(chunk)
-            if progress is not None:
-                progress(BulkProgress(sent, time.monotonic() - began))
+            meter.add(len(chunk))
     return inserter.result()
 
 
@@ -122,7 +115,7 @@ class Inserter:
         self._announce(chunk, done=False)
         found = self._send(chunk)
         if self._ids is not None and found is not None:
-            self._ids.update(zip(chunk.positions, map(_plain, found), strict=True))
+            self._ids.update(zip(chunk.positions, map(plain_key, found), strict=True))
         if self._events is not None:
             self._events.after(chunk, found)
         self._read += len(chunk)
@@ -177,11 +170,6 @@ class Inserter:
                 ids,
             )
         )
-
-
-def _plain(key: Any) -> Any:
-    """Return the one value of a key that has one."""
-    return key[0] if len(key) == 1 else tuple(key)
 
 
 def _with_expressions(chunk: Chunk) -> set[int]:

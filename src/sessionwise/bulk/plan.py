@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan"]
 
-Rows = "Sequence[Sequence[Any]]"
-
 
 class _RowContext:
     """What a default that takes a context is given: the values of its row."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.util import await_only
 
-from sessionwise.bulk.writers.postgresql_copy import raise_adapted
+from sessionwise.bulk.writers.postgresql_copy import DRIVERS, raise_adapted
 from sessionwise.sql.touched import NOTHING, Touched
 from sessionwise.transaction.driver import sending
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = ["DRIVERS", "Layout", "RowCounter", "Table", "copy_in", "copy_out"]
-
-DRIVERS = frozenset({"psycopg", "psycopg_async", "psycopg2", "asyncpg"})
-"""The drivers whose COPY is used."""
 
 _BLOCK = 2**18
 """Bytes that are handed on together: PostgreSQL sends each row by itself."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["BulkProgress", "BulkResult", "ProgressHook"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["BulkProgress", "BulkResult", "Meter", "plain_key"]
 
 
 @dataclass(frozen=True)
@@ -42,5 +46,24 @@ class BulkProgress:
         return self.rows / self.seconds if self.seconds else 0.0
 
 
-ProgressHook = "Callable[[BulkProgress], object]"
-"""Called after each chunk."""
+class Meter:
+    """Tells a caller, who may want to know, how far a bulk verb has come."""
+
+    def __init__(self, progress: Callable[[BulkProgress], object] | None) -> None:
+        self.rows = 0
+        """Rows that have been sent."""
+        self._progress = progress
+        self._began = time.monotonic()
+
+    def add(self, rows: int) -> None:
+        """Note that so many more rows have been sent."""
+        self.rows += rows
+        if self._progress is not None:
+            self._progress(BulkProgress(self.rows, time.monotonic() - self._began))
+
+
+def plain_key(key: Any) -> Any:
+    """Return a primary key as ``BulkResult.ids`` has it: the one value, where it has one."""
+    if key is None:
+        return None
+    return key[0] if len(key) == 1 else tuple(key)

@@ -18,14 +18,28 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from sessionwise.bulk import batches, casts
 from sessionwise.bulk.instances import Instances, mapper_of
-from sessionwise.errors import BulkInputError
+from sessionwise.errors import BulkInputError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sessionwise.bulk.target import Target
 
-__all__ = ["Chunk", "Source", "checked_names", "chunks", "of_dicts", "select", "short"]
+__all__ = [
+    "CHUNK_SIZE",
+    "Chunk",
+    "Source",
+    "as_dicts",
+    "checked_names",
+    "checked_size",
+    "chunks",
+    "of_dicts",
+    "select",
+    "short",
+]
+
+CHUNK_SIZE = 10_000
+"""Rows that are in memory at a time, where a caller does not say."""
 
 _KINDS = (
     "a row is a dict, a mapped instance, a dataclass, a named tuple or a Row; or a tuple or list, "
@@ -111,6 +125,24 @@ def chunks(
     if batches.is_arrow(source):
         return _of_arrow(source, target, names, chunk_size)
     return _of_windows(_iterator(source), target, names, chunk_size)
+
+
+def checked_size(chunk_size: int | None) -> int:
+    """Return how many rows are to be in memory at a time.
+
+    :raises OptionError: for less than one.
+    """
+    size = CHUNK_SIZE if chunk_size is None else chunk_size
+    if size < 1:
+        raise OptionError(f"chunk_size={size} is not a choice; use 1 or more")
+    return size
+
+
+def as_dicts(some: Iterable[Chunk]) -> Iterator[dict[str, Any]]:
+    """Give each row of some chunks by itself."""
+    for chunk in some:
+        for row in chunk.rows:
+            yield dict(zip(chunk.names, row, strict=True))
 
 
 def checked_names(columns: Sequence[str]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,9 +18,9 @@ from sessionwise.bulk.conflicts import (
     on_conflict,
     upsert_part,
 )
-from sessionwise.bulk.insert import CHUNK_SIZE, savepoint
+from sessionwise.bulk.insert import savepoint
 from sessionwise.bulk.plan import Plan
-from sessionwise.bulk.result import BulkProgress, BulkResult
+from sessionwise.bulk.result import BulkResult, Meter, plain_key
 from sessionwise.bulk.rows import Chunk
 from sessionwise.bulk.staging import duplicates as duplicates_
 from sessionwise.bulk.staging import staging
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from sessionwise.bulk.announce import Kind
+    from sessionwise.bulk.result import BulkProgress
 
 __all__ = ["Duplicates", "Run", "excluded", "unsupported", "upsert"]
 
@@ -97,18 +97,14 @@ class Run:
         self.connection = target.connection(session)
         self.read = 0
         self._kind = kind
-        self._progress = progress
-        self._sent = 0
-        self._began = time.monotonic()
+        self._meter = Meter(progress)
         self._told: list[Chunk] = []
 
     def chunks(
         self, rows: Any, columns: Sequence[str] | None, chunk_size: int | None
     ) -> Iterator[Chunk]:
         """Give the rows in chunks."""
-        size = CHUNK_SIZE if chunk_size is None else chunk_size
-        if size < 1:
-            raise OptionError(f"chunk_size={size} is not a choice; use 1 or more")
+        size = rows_.checked_size(chunk_size)
         for chunk in rows_.chunks(rows, target=self.target, columns=columns, chunk_size=size):
             self.read += len(chunk)
             yield chunk
@@ -121,9 +117,7 @@ class Run:
 
     def sent(self, chunk: Chunk) -> None:
         """Say how far this has come."""
-        self._sent += len(chunk)
-        if self._progress is not None:
-            self._progress(BulkProgress(self._sent, time.monotonic() - self._began))
+        self._meter.add(len(chunk))
 
     def done(self) -> None:
         """Say of each chunk that it has been written."""
@@ -173,7 +167,7 @@ class _Upsert:
             self.inserted,
             self.updated,
             self.run.read - self.inserted - self.updated,
-            ids=None if ids is None else [_plain(ids.get(at)) for at in range(self.run.read)],
+            ids=None if ids is None else [plain_key(ids.get(at)) for at in range(self.run.read)],
         )
 
     def _by_staging(self, chunks: Iterable[Chunk]) -> None:
@@ -331,8 +325,3 @@ def _is_equal_in_python(key: Any) -> bool:
         and not isinstance(type_, postgresql.CITEXT)
         and getattr(type_, "collation", None) is None
     )
-
-
-def _plain(key: Any) -> Any:
-    """Return the one value of a key that has one."""
-    return key[0] if key is not None and len(key) == 1 else key
