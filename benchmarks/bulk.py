@@ -30,7 +30,7 @@ from benchmarks.bulk_peers import (
 )
 from benchmarks.bulk_upserts import MERGE, UPSERTS
 from benchmarks.harness import Result, Timing, compare
-from sessionwise.bulk.sources import read
+from sessionwise.bulk.reading.sources import read
 
 CASE = "bulk"
 ROUNDS = 5

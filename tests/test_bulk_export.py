@@ -213,5 +213,5 @@ class TestSameBytes:
         for format_ in ("csv", "tsv", "jsonl"):
             first = exported(papers, statement, format_)
             with monkeypatch.context() as patched:
-                patched.setattr("sessionwise.bulk.export_copy.DRIVERS", frozenset())
+                patched.setattr("sessionwise.bulk.exporting.copy.DRIVERS", frozenset())
                 assert exported(papers, statement, format_) == first

@@ -35,7 +35,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import aliased, with_loader_criteria
 
 from sessionwise import OptionError
-from sessionwise.bulk.raw_copy import RowCounter
+from sessionwise.bulk.exporting.raw_copy import RowCounter
 from sessionwise.errors import BulkInputError
 from tests.backends import Database, on
 from tests.model import Order, User

@@ -19,7 +19,7 @@ from sqlalchemy import DateTime, String, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from sessionwise import Session
-from sessionwise.bulk.sources import read
+from sessionwise.bulk.reading.sources import read
 from tests.backends import Database, on
 
 pyarrow = pytest.importorskip("pyarrow")

@@ -37,7 +37,7 @@ from sqlalchemy.dialects import mysql as types
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 
 from sessionwise.bulk.plan import Plan
-from sessionwise.bulk.rows import Chunk
+from sessionwise.bulk.reading.rows import Chunk
 from sessionwise.bulk.target import Target
 from sessionwise.bulk.writers import mysql, mysql_load, mysql_text
 from tests.backends import Database, on

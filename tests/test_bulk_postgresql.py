@@ -424,7 +424,7 @@ class TestArrow:
         ]
 
     def test_no_row_becomes_an_object(self, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        from sessionwise.bulk.rows import Chunk
+        from sessionwise.bulk.reading.rows import Chunk
 
         monkeypatch.delattr(Chunk, "rows")
         insert(db, Item, self.batch(name=[f"n{at}" for at in range(MANY)], small=[7] * MANY))

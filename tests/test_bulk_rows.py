@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import create_engine, literal, select
 from sqlalchemy.orm import Session
 
-from sessionwise.bulk.rows import Chunk, chunks
+from sessionwise.bulk.reading.rows import Chunk, chunks
 from sessionwise.bulk.target import Target
 from sessionwise.errors import BulkInputError
 from tests import library

@@ -42,8 +42,8 @@ from sqlalchemy import (
     Uuid,
 )
 
-from sessionwise.bulk import delimited, rows
-from sessionwise.bulk.sources import Source, read
+from sessionwise.bulk.reading import delimited, rows
+from sessionwise.bulk.reading.sources import Source, read
 from sessionwise.bulk.target import Target
 from sessionwise.errors import BulkInputError, OptionError
 

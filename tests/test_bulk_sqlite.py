@@ -31,7 +31,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sessionwise.bulk import processors
 from sessionwise.bulk.plan import Plan
-from sessionwise.bulk.rows import Chunk
+from sessionwise.bulk.reading.rows import Chunk
 from sessionwise.bulk.target import Target
 from sessionwise.bulk.writers import sqlite
 from sessionwise.errors import BulkInputError

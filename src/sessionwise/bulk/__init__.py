@@ -1,8 +1,8 @@
 """Technique 3: rows in and out at the driver's speed, inside the session's transaction."""
 
 from sessionwise.bulk.export import CopyResult
+from sessionwise.bulk.reading.sources import read
 from sessionwise.bulk.result import BulkProgress, BulkResult
-from sessionwise.bulk.sources import read
 from sessionwise.bulk.upsert import excluded
 
 __all__ = ["BulkProgress", "BulkResult", "CopyResult", "excluded", "read"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
-    from sessionwise.bulk.rows import Chunk
+    from sessionwise.bulk.reading.rows import Chunk
     from sessionwise.bulk.target import Target
 
 __all__ = ["Announcement", "announce", "is_heard", "listen", "unlisten"]

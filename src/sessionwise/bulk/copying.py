@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import MetaData, Table, inspect
 from sqlalchemy.exc import DBAPIError, NoSuchTableError
 
-from sessionwise.bulk import files, raw_copy
 from sessionwise.bulk.announce import Announcement, announce
+from sessionwise.bulk.exporting import raw_copy
 from sessionwise.bulk.insert import savepoint
+from sessionwise.bulk.reading import files
 from sessionwise.bulk.result import BulkProgress, BulkResult
 from sessionwise.bulk.target import Target
 from sessionwise.errors import BulkInputError, OptionError, UnsupportedError
@@ -140,7 +141,7 @@ class _Load:
     ) -> BulkResult:
         """Read the rows, and insert them."""
         from sessionwise.bulk.insert import insert
-        from sessionwise.bulk.sources import read
+        from sessionwise.bulk.reading.sources import read
 
         target = self._known_target()
         first = file.header(_DELIMITERS[format_]) if header else None

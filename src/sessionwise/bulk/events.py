@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm.attributes import instance_dict, instance_state, set_committed_value
 
-from sessionwise.bulk.rows import Chunk
+from sessionwise.bulk.reading.rows import Chunk
 from sessionwise.errors import OptionError
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sessionwise.bulk import export_arrow as columnar
-from sessionwise.bulk import export_copy, sinks
-from sessionwise.bulk import export_encoders as encoders
-from sessionwise.bulk import export_query as selected
-from sessionwise.bulk import raw_copy as copies
-from sessionwise.bulk.export_encoders import Style
+from sessionwise.bulk.exporting import arrow as columnar
+from sessionwise.bulk.exporting import copy as export_copy
+from sessionwise.bulk.exporting import encoders, sinks
+from sessionwise.bulk.exporting import query as selected
+from sessionwise.bulk.exporting import raw_copy as copies
+from sessionwise.bulk.exporting.encoders import Style
 from sessionwise.bulk.insert import savepoint
 from sessionwise.bulk.result import BulkProgress
 from sessionwise.errors import OptionError
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
-    from sessionwise.bulk.export_copy import CopyQuery
-    from sessionwise.bulk.export_query import Selected
-    from sessionwise.bulk.sinks import Format
+    from sessionwise.bulk.exporting.copy import CopyQuery
+    from sessionwise.bulk.exporting.query import Selected
+    from sessionwise.bulk.exporting.sinks import Format
 
 __all__ = ["CHUNK_SIZE", "CopyResult", "copy_out"]
 
@@ -60,10 +60,10 @@ def copy_out(
     """Write the rows of a SELECT into a file; what is pending is flushed first.
 
     A file given by its name appears when it is whole: where this fails, what had the name before
-    is as it was. How values are written, the module ``export_forms`` says: in CSV and TSV lines
-    end with LF, NULL is empty and an empty text is ``""``. The types of Parquet and Arrow files
-    are those of the model's columns; of expressions they are what PostgreSQL says, elsewhere what
-    the first rows have.
+    is as it was. How values are written, :mod:`~sessionwise.bulk.exporting.forms` says: in CSV and
+    TSV lines end with LF, NULL is empty and an empty text is ``""``. The types of Parquet and
+    Arrow files are those of the model's columns; of expressions they are what PostgreSQL says,
+    elsewhere what the first rows have.
 
     :param statement: a SELECT, a mapped class or a ``Table`` (all of its columns), or ``text()``.
     :param sink: a path, or a binary file object, which stays open.

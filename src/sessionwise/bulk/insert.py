@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import ClauseElement
 
-from sessionwise.bulk import rows as rows_
 from sessionwise.bulk.announce import Announcement, announce
 from sessionwise.bulk.events import Events
 from sessionwise.bulk.plan import Plan
+from sessionwise.bulk.reading import rows as rows_
 from sessionwise.bulk.result import BulkResult, Meter, plain_key
 from sessionwise.bulk.target import Target
 from sessionwise.bulk.writers import choose, core
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
+    from sessionwise.bulk.reading.rows import Chunk
     from sessionwise.bulk.result import BulkProgress
-    from sessionwise.bulk.rows import Chunk
     from sessionwise.bulk.writers import Writer
 
 __all__ = ["OnConflict", "insert", "savepoint"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table, inspect
 from sqlalchemy.exc import NoInspectionAvailable
-from sqlalchemy.orm import Mapper
+from sqlalchemy.orm import Mapper, class_mapper
 
 from sessionwise.errors import BulkInputError
 
@@ -40,6 +40,7 @@ class Target:
             mapper = None
         if not isinstance(mapper, Mapper) or not isinstance(mapper.local_table, Table):
             raise BulkInputError.for_entity(entity)
+        class_mapper(mapper.class_)  # its attributes work from here on
         return cls(mapper.local_table, mapper)
 
     @property

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sessionwise.bulk.assignments import Assignments
-from sessionwise.bulk.conflicts import update_found
 from sessionwise.bulk.insert import savepoint
 from sessionwise.bulk.result import BulkResult
-from sessionwise.bulk.staging import staging
 from sessionwise.bulk.target import Target
 from sessionwise.bulk.upsert import Run, unsupported
+from sessionwise.bulk.upserting.assignments import Assignments
+from sessionwise.bulk.upserting.conflicts import update_found
+from sessionwise.bulk.upserting.staging import staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

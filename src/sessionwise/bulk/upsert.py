@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Date, DateTime, Integer, String, Uuid
 from sqlalchemy.dialects import postgresql
 
-from sessionwise.bulk import rows as rows_
 from sessionwise.bulk.announce import Announcement, announce, is_heard
-from sessionwise.bulk.assignments import Assignments, excluded
-from sessionwise.bulk.conflicts import (
+from sessionwise.bulk.insert import savepoint
+from sessionwise.bulk.plan import Plan
+from sessionwise.bulk.reading import rows as rows_
+from sessionwise.bulk.reading.rows import Chunk
+from sessionwise.bulk.result import BulkResult, Meter, plain_key
+from sessionwise.bulk.target import Target
+from sessionwise.bulk.upserting.assignments import Assignments, excluded
+from sessionwise.bulk.upserting.conflicts import (
     IS_NEW,
     is_partitioned,
     naming_keys,
     on_conflict,
     upsert_part,
 )
-from sessionwise.bulk.insert import savepoint
-from sessionwise.bulk.plan import Plan
-from sessionwise.bulk.result import BulkResult, Meter, plain_key
-from sessionwise.bulk.rows import Chunk
-from sessionwise.bulk.staging import duplicates as duplicates_
-from sessionwise.bulk.staging import staging
-from sessionwise.bulk.target import Target
+from sessionwise.bulk.upserting.staging import duplicates as duplicates_
+from sessionwise.bulk.upserting.staging import staging
 from sessionwise.bulk.writers import choose, core
 from sessionwise.errors import OptionError, UnsupportedError
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from sessionwise.bulk.copying import Header, InputFormat
     from sessionwise.bulk.export import CopyResult
+    from sessionwise.bulk.exporting.sinks import Format
     from sessionwise.bulk.insert import OnConflict
     from sessionwise.bulk.result import BulkProgress, BulkResult
-    from sessionwise.bulk.sinks import Format
     from sessionwise.bulk.upsert import Duplicates
 
 __all__ = ["BulkVerbs"]

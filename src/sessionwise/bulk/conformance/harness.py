@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from sessionwise import Session
     from sessionwise.bulk.plan import Plan
+    from sessionwise.bulk.reading.rows import Chunk
     from sessionwise.bulk.result import BulkResult
-    from sessionwise.bulk.rows import Chunk
     from sessionwise.bulk.writers import Writer
 
     Work = Callable[[Session], Any]

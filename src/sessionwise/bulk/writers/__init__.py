@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from sessionwise.bulk.plan import Plan
-    from sessionwise.bulk.rows import Chunk
+    from sessionwise.bulk.reading.rows import Chunk
 
 __all__ = ["Writer", "choose"]
 

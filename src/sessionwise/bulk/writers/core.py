@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from sessionwise.bulk.plan import Plan
-    from sessionwise.bulk.rows import Chunk
+    from sessionwise.bulk.reading.rows import Chunk
 
 __all__ = ["WRITER", "CoreWriter", "insert_expressions", "insert_joined", "insert_missing"]
 

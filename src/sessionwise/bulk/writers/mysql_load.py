@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Column, Connection
 
     from sessionwise.bulk.plan import Plan
-    from sessionwise.bulk.rows import Chunk
+    from sessionwise.bulk.reading.rows import Chunk
     from sessionwise.bulk.writers import Writer
 
 __all__ = ["LoadDataWriter"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Column
 
     from sessionwise.bulk.plan import Plan
-    from sessionwise.bulk.rows import Chunk
+    from sessionwise.bulk.reading.rows import Chunk
     from sessionwise.bulk.writers.postgresql_table import Field, Layout
 
 __all__ = ["encoded", "fitting", "greatest"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from sessionwise.bulk.plan import Plan
-    from sessionwise.bulk.rows import Chunk
+    from sessionwise.bulk.reading.rows import Chunk
     from sessionwise.bulk.writers import Writer
 
     Rows = Sequence[Sequence[Any]]

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import types as sqltypes
 
-from sessionwise.bulk import export_arrow as columnar
-from sessionwise.bulk import export_forms as forms
+from sessionwise.bulk.exporting import arrow as columnar
+from sessionwise.bulk.exporting import forms
 from sessionwise.errors import BulkInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sessionwise.bulk.export_copy import CopyQuery
-    from sessionwise.bulk.export_query import SelectedColumn
-    from sessionwise.bulk.sinks import Format
+    from sessionwise.bulk.exporting.copy import CopyQuery
+    from sessionwise.bulk.exporting.query import SelectedColumn
+    from sessionwise.bulk.exporting.sinks import Format
 
     Values = Sequence[Any]
 

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from sqlalchemy import types as sqltypes
 
-from sessionwise.bulk import export_forms as forms
-from sessionwise.bulk.export_query import kinds
+from sessionwise.bulk.exporting import forms
+from sessionwise.bulk.exporting.query import kinds
 from sessionwise.errors import BulkInputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.types import TypeEngine
 
-    from sessionwise.bulk.export_query import SelectedColumn
+    from sessionwise.bulk.exporting.query import SelectedColumn
 
     Values = Sequence[Any]
 

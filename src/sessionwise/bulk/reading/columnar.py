@@ -9,14 +9,14 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sessionwise.bulk import batches, casts, files
-from sessionwise.bulk.rows import Chunk, Source, as_dicts, checked_names, select
+from sessionwise.bulk.reading import batches, casts, files
+from sessionwise.bulk.reading.rows import Chunk, Source, as_dicts, checked_names, select
 from sessionwise.errors import BulkInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sessionwise.bulk.files import InputFile
+    from sessionwise.bulk.reading.files import InputFile
     from sessionwise.bulk.target import Target
 
 __all__ = ["Columnar"]

@@ -9,9 +9,9 @@ from sqlalchemy import Boolean, false, func, insert, literal_column, select, tex
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from sessionwise.bulk.assignments import in_order
 from sessionwise.bulk.insert import savepoint
-from sessionwise.bulk.staging import FOUND, MYSQL, PART, execute
+from sessionwise.bulk.upserting.assignments import in_order
+from sessionwise.bulk.upserting.staging import FOUND, MYSQL, PART, execute
 from sessionwise.dialects.traits import sqlstate
 from sessionwise.errors import BulkInputError, UnsupportedError
 from sessionwise.transaction import activity
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, Table
 
-    from sessionwise.bulk.assignments import Assignments
     from sessionwise.bulk.plan import Plan
-    from sessionwise.bulk.staging import Part, Staging
+    from sessionwise.bulk.upserting.assignments import Assignments
+    from sessionwise.bulk.upserting.staging import Part, Staging
 
 __all__ = ["IS_NEW", "Counts", "naming_keys", "on_conflict", "update_found", "upsert_part"]
 

@@ -9,15 +9,15 @@ from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sessionwise.bulk import batches, files
-from sessionwise.bulk.convert import Converter
-from sessionwise.bulk.rows import Chunk, Source, as_dicts, checked_names, select
+from sessionwise.bulk.reading import batches, files
+from sessionwise.bulk.reading.convert import Converter
+from sessionwise.bulk.reading.rows import Chunk, Source, as_dicts, checked_names, select
 from sessionwise.errors import BulkInputError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sessionwise.bulk.files import InputFile
+    from sessionwise.bulk.reading.files import InputFile
     from sessionwise.bulk.target import Target
 
 __all__ = ["Delimited"]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 from sqlalchemy import types as sqltypes
 
-from sessionwise.bulk import export_arrow as columnar
-from sessionwise.bulk import export_query as selected
-from sessionwise.bulk.raw_copy import DRIVERS
+from sessionwise.bulk.exporting import arrow as columnar
+from sessionwise.bulk.exporting import query as selected
+from sessionwise.bulk.exporting.raw_copy import DRIVERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
-    from sessionwise.bulk.export_query import Captured, Selected, SelectedColumn
-    from sessionwise.bulk.sinks import Format
+    from sessionwise.bulk.exporting.query import Captured, Selected, SelectedColumn
+    from sessionwise.bulk.exporting.sinks import Format
 
 __all__ = ["JSON_LINE", "CopyQuery", "prepare"]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types
 
-from sessionwise.bulk import casts
-from sessionwise.bulk.parse import Parser, RefusedError, parser, underlying
-from sessionwise.bulk.rows import Chunk, short
+from sessionwise.bulk.reading import casts
+from sessionwise.bulk.reading.parse import Parser, RefusedError, parser, underlying
+from sessionwise.bulk.reading.rows import Chunk, short
 from sessionwise.errors import BulkInputError
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from sqlalchemy import Row
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
-from sessionwise.bulk import batches, casts
-from sessionwise.bulk.instances import Instances, mapper_of
+from sessionwise.bulk.reading import batches, casts
+from sessionwise.bulk.reading.instances import Instances, mapper_of
 from sessionwise.errors import BulkInputError, OptionError
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sessionwise.bulk.columnar import Columnar
-from sessionwise.bulk.delimited import Delimited
-from sessionwise.bulk.files import COMPRESSIONS, InputFile
-from sessionwise.bulk.jsonlines import JsonLines
-from sessionwise.bulk.rows import Source
+from sessionwise.bulk.reading.columnar import Columnar
+from sessionwise.bulk.reading.delimited import Delimited
+from sessionwise.bulk.reading.files import COMPRESSIONS, InputFile
+from sessionwise.bulk.reading.jsonlines import JsonLines
+from sessionwise.bulk.reading.rows import Source
 from sessionwise.errors import BulkInputError, OptionError
 
 if TYPE_CHECKING:

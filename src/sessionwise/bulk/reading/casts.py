@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types
 
-from sessionwise.bulk.batches import arrow
-from sessionwise.bulk.parse import underlying
+from sessionwise.bulk.reading.batches import arrow
+from sessionwise.bulk.reading.parse import underlying
 from sessionwise.errors import BulkInputError
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ _INTEGERS = 2**53
 def cast(array: Any, type_: Any) -> Any:
     """Return text as an array of a column's type; None where Python has to look at each value.
 
-    What it returns is what :mod:`~sessionwise.bulk.parse` would make of it; where Arrow reads
-    more or less than that, it returns None.
+    What it returns is what :mod:`~sessionwise.bulk.reading.parse` would make of it; where Arrow
+    reads more or less than that, it returns None.
     """
     pa = arrow()
     wanted = _arrow_type(type_)

@@ -11,7 +11,7 @@ from io import TextIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sessionwise.bulk.files import COMPRESSIONS
+from sessionwise.bulk.reading.files import COMPRESSIONS
 from sessionwise.errors import OptionError
 
 if TYPE_CHECKING:

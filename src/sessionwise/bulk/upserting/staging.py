@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.schema import CreateIndex, CreateTable, CreateTableAs
 
 from sessionwise.bulk.plan import Plan
-from sessionwise.bulk.rows import Chunk
+from sessionwise.bulk.reading.rows import Chunk
 from sessionwise.bulk.target import Target
 from sessionwise.bulk.writers import choose
 from sessionwise.errors import BulkInputError
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, FromClause
     from sqlalchemy.engine import CursorResult
 
-    from sessionwise.bulk.assignments import Assignments
+    from sessionwise.bulk.upserting.assignments import Assignments
     from sessionwise.bulk.writers import Writer
 
 __all__ = ["MYSQL", "PART", "POSITION", "Part", "Staging", "execute", "staging"]

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Bundle, Query
 from sqlalchemy.sql.expression import SelectBase
 from sqlalchemy.types import TypeDecorator
 
-from sessionwise.bulk.export_forms import to_json
+from sessionwise.bulk.exporting.forms import to_json
 from sessionwise.errors import BulkInputError
 from sessionwise.transaction import activity
 

@@ -8,16 +8,16 @@ from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sessionwise.bulk import files
-from sessionwise.bulk.convert import Converter, exact_float
-from sessionwise.bulk.rows import Source, checked_names, of_dicts, short
+from sessionwise.bulk.reading import files
+from sessionwise.bulk.reading.convert import Converter, exact_float
+from sessionwise.bulk.reading.rows import Source, checked_names, of_dicts, short
 from sessionwise.errors import BulkInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sessionwise.bulk.files import InputFile
-    from sessionwise.bulk.rows import Chunk
+    from sessionwise.bulk.reading.files import InputFile
+    from sessionwise.bulk.reading.rows import Chunk
     from sessionwise.bulk.target import Target
 
 __all__ = ["JsonLines"]
