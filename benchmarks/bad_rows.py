@@ -1,4 +1,4 @@
-"""Batch with bad rows: a savepoint for each row, and ``each``."""
+"""Batch with bad rows: a savepoint for each row, ``each``, and rejects in bulk."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def run(database: str, new_engine: Callable[[], Engine], rounds: int) -> Iterato
             {
                 "savepoint per row": lambda bad=bad: _savepoint_per_row(plain, bad),
                 "sessionwise each": lambda bad=bad: _each(own, bad),
+                'bulk_insert, on_error="reject"': lambda bad=bad: _bulk(own, bad),
             },
             rounds=rounds,
         )
@@ -70,6 +71,15 @@ def _each(engine: Engine, bad: set[int]) -> None:
     assert len(result.rejected) == len(bad)
 
 
+def _bulk(engine: Engine, bad: set[int]) -> None:
+    _empty(engine)
+    rows = ({"name": _name(at, bad)} for at in range(ROWS))
+    with sessionwise.Session(engine) as session:
+        result = session.bulk_insert(Guest, rows, on_error="reject")
+        session.commit()
+    assert [one.position for one in result.rejected] == sorted(bad)
+
+
 def _empty(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(Guest.__table__.delete())
@@ -77,4 +87,8 @@ def _empty(engine: Engine) -> None:
 
 
 def _guests(bad: set[int]) -> list[Guest]:
-    return [Guest(name="taken" if at in bad else f"guest {at}") for at in range(ROWS)]
+    return [Guest(name=_name(at, bad)) for at in range(ROWS)]
+
+
+def _name(at: int, bad: set[int]) -> str:
+    return "taken" if at in bad else f"guest {at}"

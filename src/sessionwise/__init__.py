@@ -2,6 +2,7 @@
 
 from sessionwise.database import Database, Health
 from sessionwise.errors import (
+    AuditError,
     BulkInputError,
     CommitHookError,
     CommitUnknownError,
@@ -19,8 +20,11 @@ from sessionwise.errors import (
     SessionwiseError,
     SessionwiseWarning,
     StaleSnapshotWarning,
+    TooManyRejectsError,
     TransactionDoomedError,
     TransactionJoinError,
+    UnauditedWriteError,
+    UnauditedWriteWarning,
     UnsupportedError,
 )
 from sessionwise.scope import scoped_session
@@ -29,6 +33,7 @@ from sessionwise.transaction.outcome import Outcome
 from sessionwise.transaction.retry import Retry
 
 __all__ = [
+    "AuditError",
     "BulkInputError",
     "CommitHookError",
     "CommitUnknownError",
@@ -51,8 +56,11 @@ __all__ = [
     "SessionwiseError",
     "SessionwiseWarning",
     "StaleSnapshotWarning",
+    "TooManyRejectsError",
     "TransactionDoomedError",
     "TransactionJoinError",
+    "UnauditedWriteError",
+    "UnauditedWriteWarning",
     "UnsupportedError",
     "scoped_session",
     "sessionmaker",

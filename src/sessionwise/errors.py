@@ -4,7 +4,10 @@
 
     SessionwiseError
     ├── OptionError                 also ArgumentError and TypeError
+    ├── AuditError
+    │   └── UnauditedWriteError
     ├── BulkInputError              also ArgumentError
+    │   └── TooManyRejectsError
     ├── TransactionDoomedError      also PendingRollbackError
     ├── CommitUnknownError          also DBAPIError
     ├── CommitHookError             also ExceptionGroup
@@ -12,6 +15,7 @@
     ├── DeadlineExceededError       also TimeoutError
     ├── TransactionJoinError        also InvalidRequestError
     ├── LateIsolationError          also InvalidRequestError
+    ├── LoadError
     ├── LockTimeoutError            also TimeoutError
     ├── MissingRowsError            also NoResultFound
     ├── NotLoadedError              also DetachedInstanceError
@@ -21,7 +25,8 @@
     SessionwiseWarning              a UserWarning
     ├── OuterRollbackWarning
     ├── LeakedSessionWarning
-    └── StaleSnapshotWarning
+    ├── StaleSnapshotWarning
+    └── UnauditedWriteWarning
 
 Each error also inherits what plain SQLAlchemy raises in its place, so an ``except`` clause written
 for SQLAlchemy keeps working. Each is built from facts, names the offending thing, and says what to
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "AuditError",
     "BulkInputError",
     "CommitHookError",
     "CommitUnknownError",
@@ -54,6 +60,7 @@ __all__ = [
     "DeadlineExceededError",
     "LateIsolationError",
     "LeakedSessionWarning",
+    "LoadError",
     "LockTimeoutError",
     "MergeConflict",
     "MergeConflictError",
@@ -64,8 +71,11 @@ __all__ = [
     "SessionwiseError",
     "SessionwiseWarning",
     "StaleSnapshotWarning",
+    "TooManyRejectsError",
     "TransactionDoomedError",
     "TransactionJoinError",
+    "UnauditedWriteError",
+    "UnauditedWriteWarning",
     "UnsupportedError",
 ]
 
@@ -101,11 +111,73 @@ class OptionError(SessionwiseError, ArgumentError, TypeError):
         )
 
 
+class AuditError(SessionwiseError):
+    """A change cannot be recorded; it is not made, or is undone with its savepoint or unit."""
+
+    @classmethod
+    def without_tables(cls, database: str | None) -> AuditError:
+        """Build the error for a database that has no tables for the audit."""
+        where = "the database" if database is None else f"the database {database!r}"
+        return cls(
+            f"{where} has no table audit_log, and so nothing can be recorded: make the audit's "
+            "tables by audit.install(engine), or by a migration"
+        )
+
+    @classmethod
+    def for_lost_row(cls, table: str, key: tuple[Any, ...]) -> AuditError:
+        """Build the error for a row that was inserted and is not there."""
+        return cls(
+            f"a row of {table} was inserted with the primary key {_show_key(key)}, and there is "
+            "none: the database has made it another one, or a trigger has left it out. Let the "
+            "database make the key, or have triggers record the table (audit.install)"
+        )
+
+    @classmethod
+    def for_rows_of_others(cls, table: str, rows: int) -> AuditError:
+        """Build the error for rows that were not there when the others were read."""
+        return cls(
+            f"a statement has written {rows} more of the rows of {table} than there were a moment "
+            "before: others have added them meanwhile, and nobody has read how they were. Run the "
+            "unit again, or have triggers record the table (audit.install)"
+        )
+
+    @classmethod
+    def in_savepoint(cls) -> AuditError:
+        """Build the error for a savepoint that a listener has opened in a flush."""
+        return cls(
+            "a listener writes what is audited in a savepoint that it has opened in the middle of "
+            "a flush: what the flush has written before could not be told from that. Write "
+            "without a savepoint, or have triggers record it (audit.install)"
+        )
+
+    @classmethod
+    def without_transaction(cls, actor: str | None) -> AuditError:
+        """Build the error for an actor whose changes are committed one by one."""
+        return cls(
+            f"the connection is in AUTOCOMMIT, and so the database cannot be told that {actor!r} "
+            "is at work: use a transaction, or leave the block of actor()"
+        )
+
+
+class UnauditedWriteError(AuditError):
+    """A statement writes what is audited in a way that the session cannot record."""
+
+    @classmethod
+    def of(cls, statement: str, tables: str, why: str) -> UnauditedWriteError:
+        """Build the error from the statement, the tables it may write, and what is unknown."""
+        return cls(_unaudited(statement, tables, why))
+
+
 class BulkInputError(SessionwiseError, ArgumentError):
     """Rows, or what they are to be written into, are not what a bulk verb takes.
 
     Nothing of the call has been stored.
     """
+
+    position: int | None = None
+    """The one row that is at fault, from 0, where it is one."""
+    problem: str | None = None
+    """What is wrong with it."""
 
     @classmethod
     def for_entity(cls, entity: object) -> BulkInputError:
@@ -126,7 +198,31 @@ class BulkInputError(SessionwiseError, ArgumentError):
 
         :param position: of the row in the input, from 0.
         """
-        return cls(f"row {position:,}: {problem}")
+        error = cls(f"row {position:,}: {problem}")
+        error.position, error.problem = position, problem
+        return error
+
+
+class TooManyRejectsError(BulkInputError):
+    """More rows were rejected than ``max_errors`` allows; nothing of the call has been stored."""
+
+    rejected: list[Any]
+    """The rows that had been rejected by then, as ``Rejected``, in their order."""
+    max_errors: int
+
+    @classmethod
+    def past(cls, max_errors: int, rejected: Sequence[Any]) -> TooManyRejectsError:
+        """Build the error from the limit and the rows that were rejected."""
+        shown = "; ".join(map(_reject, rejected[:_SHOWN]))
+        more = " …" if len(rejected) > _SHOWN else ""
+        count = f"{len(rejected):,} row" + ("s were" if len(rejected) > 1 else " was")
+        error = cls(
+            f"{count} rejected, and max_errors={max_errors} allows no more than {max_errors:,}; "
+            f"nothing of the call is stored. {shown}{more}. Correct the rows, or allow for more "
+            "of them"
+        )
+        error.rejected, error.max_errors = list(rejected), max_errors
+        return error
 
 
 class TransactionDoomedError(SessionwiseError, PendingRollbackError):
@@ -231,6 +327,13 @@ class LateIsolationError(SessionwiseError, InvalidRequestError):
             f"isolation_level={level!r} comes too late: the transaction has begun. Ask for it by "
             "the first session.connection() of the unit, or on the engine"
         )
+
+
+class LoadError(SessionwiseError):
+    """A load of files cannot begin, or go on, the way that it was asked for.
+
+    Its message says what is stored of it; a note says so of any other error of a load.
+    """
 
 
 class LockTimeoutError(SessionwiseError, TimeoutError):
@@ -373,6 +476,31 @@ class LeakedSessionWarning(SessionwiseWarning):
         )
 
 
+class UnauditedWriteWarning(SessionwiseWarning):
+    """A statement has written what is audited, and is not recorded."""
+
+    @classmethod
+    def of(cls, statement: str, tables: str, why: str) -> UnauditedWriteWarning:
+        """Build the warning as the error for the same is."""
+        return cls(_unaudited(statement, tables, why))
+
+
+def _unaudited(statement: str, tables: str, why: str) -> str:
+    begins = _begins(statement)
+    return (
+        f"{begins} writes {tables}, which the session records, and {why}. Have triggers record it "
+        "(audit.install), write it by the ORM or by insert(), update() and delete() of the table, "
+        'or let it pass unrecorded with Audit(on_unaudited="warn")'
+    )
+
+
+def _begins(statement: str) -> str:
+    said = " ".join(statement.split())
+    if not said:
+        return "a statement of the driver"
+    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
+
+
 def _one_line(error: BaseException) -> str:
     first, *_ = str(error).splitlines() or [""]
     return f"{type(error).__name__}: {first}"
@@ -390,3 +518,8 @@ def _show_conflict(conflict: MergeConflict) -> str:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _reject(one: Any) -> str:
+    line = "" if one.line is None else f" (line {one.line:,})"
+    return f"Row {one.position:,}{line}, {one.kind}: {one.message}"

@@ -2,7 +2,7 @@
 
 from sessionwise.bulk.export import CopyResult
 from sessionwise.bulk.reading.sources import read
-from sessionwise.bulk.result import BulkProgress, BulkResult
+from sessionwise.bulk.result import BulkProgress, BulkResult, Rejected
 from sessionwise.bulk.upsert import excluded
 
-__all__ = ["BulkProgress", "BulkResult", "CopyResult", "excluded", "read"]
+__all__ = ["BulkProgress", "BulkResult", "CopyResult", "Rejected", "excluded", "read"]

@@ -57,6 +57,13 @@ class Events:
         rows = [[one.get(name) for name in names] for one in found]
         return Chunk(names, chunk.positions, rows)
 
+    def keep(self, at: Sequence[int]) -> None:
+        """Forget the rows that have not been stored.
+
+        :param at: which of the rows have been.
+        """
+        self._instances = [self._instances[one] for one in at]
+
     def after(self, chunk: Chunk, ids: Sequence[Any] | None) -> None:
         """Call the listeners after the rows have been written."""
         keys = [self._mapper.get_property_by_column(one).key for one in self._mapper.primary_key]

@@ -103,6 +103,8 @@ def _check(style: Style) -> None:
     if not style.is_delimited:
         if style.null or not style.header:
             raise OptionError(f"header= and null= are for CSV and TSV, not for {style.format}")
+        if style.format == "arrow" and style.compression == "gzip":
+            raise OptionError("Arrow files are compressed by zstd, not by gzip; use the former")
     elif any(sign in style.null for sign in ('"', "\n", "\r", style.delimiter)):
         raise OptionError(
             f"null={style.null!r} cannot be told from a value: use a text without quotes, "

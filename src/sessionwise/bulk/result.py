@@ -4,17 +4,40 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BulkProgress", "BulkResult", "Meter", "plain_key"]
+__all__ = ["BulkProgress", "BulkResult", "Kind", "Meter", "Rejected", "plain_key"]
+
+Kind = Literal["value", "not null", "check", "unique", "foreign key", "exclusion", "database"]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row that could not be stored, where ``on_error="reject"``."""
+
+    position: int
+    """Where it is in the input, from 0."""
+    line: int | None
+    """The line of the file that it begins in, from 1."""
+    row: Any
+    """The row as it was given; of a file, a dict of the values as they are in it."""
+    kind: Kind
+    """What refused it: ``"value"`` for what is no value of its column, ``"database"`` for what has
+    no kind of its own, a trigger for instance."""
+    constraint: str | None
+    """The constraint or index, where it has a name."""
+    column: str | None
+    """The column, or the columns of the constraint, with commas between."""
+    message: str
+    """Why, in one line."""
 
 
 @dataclass(frozen=True)
 class BulkResult:
-    """What a bulk verb has done; ``read == inserted + updated + skipped``."""
+    """What a bulk verb has done; ``read == inserted + updated + skipped + len(rejected)``."""
 
     writer: str
     """Which writer has sent the rows: ``"postgresql-copy"``, ``"core"`` …"""
@@ -23,12 +46,16 @@ class BulkResult:
     skipped: int = 0
     """Rows that were left out: as ``on_conflict="nothing"`` asks, or where nothing matched."""
     ids: list[Any] | None = field(default=None, repr=False)
-    """Primary keys in the order of the input, where ``returning=True``: values, or tuples."""
+    """Primary keys in the order of the input, where ``returning=True``: values, or tuples; None
+    for a row that was rejected."""
+    rejected: list[Rejected] = field(default_factory=list, repr=False)
+    """The rows that could not be stored, in the order of the input, where
+    ``on_error="reject"``."""
 
     @property
     def read(self) -> int:
         """Rows of the input."""
-        return self.inserted + self.updated + self.skipped
+        return self.inserted + self.updated + self.skipped + len(self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +63,11 @@ class BulkProgress:
     """How far a bulk verb has come."""
 
     rows: int
-    """Rows that have been sent."""
+    """Rows that have been sent, or rejected."""
     seconds: float
     """Since it began."""
+    rejected: int = 0
+    """Rows that have been rejected so far, where ``on_error="reject"``."""
 
     @property
     def rate(self) -> float:
@@ -55,11 +84,15 @@ class Meter:
         self._progress = progress
         self._began = time.monotonic()
 
-    def add(self, rows: int) -> None:
-        """Note that so many more rows have been sent."""
+    def add(self, rows: int, rejected: int = 0) -> None:
+        """Note that so many more rows have been sent.
+
+        :param rejected: how many rows have been rejected, of all.
+        """
         self.rows += rows
         if self._progress is not None:
-            self._progress(BulkProgress(self.rows, time.monotonic() - self._began))
+            seconds = time.monotonic() - self._began
+            self._progress(BulkProgress(self.rows, seconds, rejected))
 
 
 def plain_key(key: Any) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import Column, Table, inspect
 from sqlalchemy.exc import NoInspectionAvailable
@@ -12,10 +12,33 @@ from sqlalchemy.orm import Mapper, class_mapper
 from sessionwise.errors import BulkInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
-__all__ = ["Target"]
+    from sessionwise.bulk.reading.rows import Chunk
+
+__all__ = ["Refusals", "Target"]
+
+
+class Refusals(Protocol):
+    """Who is told of rows that cannot be converted, where these are no errors."""
+
+    def keep(self, chunk: Chunk) -> None:
+        """Take rows as they come from a file, before they are converted."""
+        ...
+
+    def keep_rows(self, rows: Sequence[Any], start: int) -> None:
+        """Take rows as the caller gives them.
+
+        :param start: the position of the first one.
+        """
+        ...
+
+    def refuse(self, position: int, column: str, problem: str) -> None:
+        """Take note of a row; what is passed on in its place will not be written."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -24,6 +47,8 @@ class Target:
 
     table: Table
     mapper: Mapper[Any] | None = None
+    refusals: Refusals | None = field(default=None, compare=False, repr=False)
+    """Who takes rows that cannot be converted; without one, the first of them is an error."""
 
     @classmethod
     def of(cls, entity: Any) -> Target:

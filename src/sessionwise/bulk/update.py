@@ -38,6 +38,7 @@ def update(
         raise unsupported(target, "bulk_update")
     assignments = Assignments(target, keys, is_update=True)
     run = Run(session, target, "update", progress)
+    run.keys = assignments.keys
     updated = 0
     with savepoint(run.connection), staging(run.connection, assignments) as stage:
         for chunk in run.chunks(rows, columns, chunk_size):

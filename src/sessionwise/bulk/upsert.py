@@ -9,10 +9,14 @@ from sqlalchemy import Date, DateTime, Integer, String, Uuid
 from sqlalchemy.dialects import postgresql
 
 from sessionwise.bulk.announce import Announcement, announce, is_heard
-from sessionwise.bulk.insert import savepoint
+from sessionwise.bulk.insert import check_undoable, savepoint
 from sessionwise.bulk.plan import Plan
 from sessionwise.bulk.reading import rows as rows_
 from sessionwise.bulk.reading.rows import Chunk
+from sessionwise.bulk.rejects.collected import rejects_of
+from sessionwise.bulk.rejects.searching import Searching
+from sessionwise.bulk.rejects.storing import Storing
+from sessionwise.bulk.rejects.upserting import Upserting, reject_duplicates
 from sessionwise.bulk.result import BulkResult, Meter, plain_key
 from sessionwise.bulk.target import Target
 from sessionwise.bulk.upserting.assignments import Assignments, excluded
@@ -31,10 +35,14 @@ from sessionwise.errors import OptionError, UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from sqlalchemy import Column
     from sqlalchemy.orm import Session
 
     from sessionwise.bulk.announce import Kind
+    from sessionwise.bulk.rejects.collected import OnError, Rejects
     from sessionwise.bulk.result import BulkProgress
+    from sessionwise.bulk.upserting.conflicts import Counts
+    from sessionwise.bulk.upserting.staging import Part, Staging
 
 __all__ = ["Duplicates", "Run", "excluded", "unsupported", "upsert"]
 
@@ -53,6 +61,8 @@ def upsert(
     update: Iterable[str] | Mapping[str, Any] | None = None,
     where: Any = None,
     duplicates: Duplicates = "raise",
+    on_error: OnError = "raise",
+    max_errors: int | None = None,
     returning: bool = False,
     columns: Sequence[str] | None = None,
     chunk_size: int | None = None,
@@ -64,8 +74,10 @@ def upsert(
     target = Target.of(entity)
     if target.is_joined:
         raise unsupported(target, "bulk_upsert")
+    rejects = rejects_of(rows, on_error, max_errors, keeps_all=True)
     assignments = Assignments(target, keys, update, where)
-    run = Run(session, target, "upsert", progress)
+    run = Run(session, target, "upsert", progress, rejects)
+    run.keys = assignments.keys
     with savepoint(run.connection):
         chunks = run.chunks(rows, columns, chunk_size)
         return _Upsert(run, assignments, duplicates, returning=returning).write(chunks)
@@ -90,12 +102,17 @@ class Run:
         target: Target,
         kind: Kind,
         progress: Callable[[BulkProgress], object] | None,
+        rejects: Rejects | None = None,
     ) -> None:
         session.flush()
         self.session = session
         self.target = target
         self.connection = target.connection(session)
+        self.rejects = rejects
+        if rejects is not None:
+            check_undoable(self.connection)
         self.read = 0
+        self.keys: Sequence[Column[Any]] = ()
         self._kind = kind
         self._meter = Meter(progress)
         self._told: list[Chunk] = []
@@ -105,28 +122,45 @@ class Run:
     ) -> Iterator[Chunk]:
         """Give the rows in chunks."""
         size = rows_.checked_size(chunk_size)
-        for chunk in rows_.chunks(rows, target=self.target, columns=columns, chunk_size=size):
+        rejects = self.rejects
+        target = self.target if rejects is None else rejects.target(self.target)
+        for chunk in rows_.chunks(rows, target=target, columns=columns, chunk_size=size):
             self.read += len(chunk)
-            yield chunk
+            yield chunk if rejects is None else rejects.without_refused(chunk)
 
     def sending(self, chunk: Chunk) -> None:
         """Say that a chunk is about to be written; it is kept where anyone wants to know."""
-        if is_heard(self.session):
+        if is_heard(self.session, self.connection, self.target):
             self._announce(chunk, done=False)
             self._told.append(chunk)
 
     def sent(self, chunk: Chunk) -> None:
         """Say how far this has come."""
-        self._meter.add(len(chunk))
+        if self.rejects is None:
+            self._meter.add(len(chunk))
+        else:  # with those that were rejected before they could be sent
+            self._meter.add(self.read - self._meter.rows, len(self.rejects))
 
     def done(self) -> None:
         """Say of each chunk that it has been written."""
         for chunk in self._told:
-            self._announce(chunk, done=True)
+            stored = chunk if self.rejects is None else self.rejects.without(chunk)
+            if stored.positions:
+                self._announce(stored, done=True)
         self._told = []
 
     def _announce(self, chunk: Chunk, *, done: bool) -> None:
-        announce(Announcement(self.session, self.connection, self.target, self._kind, done, chunk))
+        announce(
+            Announcement(
+                self.session,
+                self.connection,
+                self.target,
+                self._kind,
+                done,
+                chunk,
+                keys=self.keys,
+            )
+        )
 
 
 class _Upsert:
@@ -141,13 +175,15 @@ class _Upsert:
         self.target = assignments.target
         self.duplicates = duplicates
         self.inserted = self.updated = 0
+        self.rejects = run.rejects
+        self._searching = Searching(self.connection, self.target, savepoint)
         self._writer = core.WRITER.name
         self._ids: dict[int, Any] | None = {} if returning else None
 
     def write(self, chunks: Iterator[Chunk]) -> BulkResult:
         """Write all chunks."""
         first: list[Chunk] = []
-        if self._may_be_sent_at_once():
+        if self.rejects is None and self._may_be_sent_at_once():
             for chunk in chunks:
                 first.append(chunk)
                 if self.run.read > FEW:
@@ -162,36 +198,62 @@ class _Upsert:
     def _result(self) -> BulkResult:
         self.run.done()
         ids = self._ids
+        rejected = [] if self.rejects is None else self.rejects.result()
         return BulkResult(
             self._writer,
             self.inserted,
             self.updated,
-            self.run.read - self.inserted - self.updated,
+            self.run.read - self.inserted - self.updated - len(rejected),
+            rejected=rejected,
             ids=None if ids is None else [plain_key(ids.get(at)) for at in range(self.run.read)],
         )
 
     def _by_staging(self, chunks: Iterable[Chunk]) -> None:
-        with staging(self.connection, self.assignments) as stage:
+        rejects = self.rejects is not None
+        table = staging(self.connection, self.assignments, in_parts=rejects)
+        with table as stage, self._searching:
             for chunk in chunks:
                 keyed, keyless = self._split(chunk)
                 if keyless is not None:
                     self._insert(keyless)
                 if keyed is not None:
                     self.run.sending(keyed)
-                    stage.write(keyed)
+                    self._stage(stage, keyed)
                 self.run.sent(chunk)
             if self.duplicates == "last":
                 stage.supersede()
+            elif self.rejects is not None:
+                reject_duplicates(stage, self.rejects)
             else:
                 stage.refuse_duplicates()
+            upsert = self._upserting(stage)
             for part in stage.parts.values():
-                inserted, updated = upsert_part(stage, part)
+                inserted, updated = upsert(part)
                 self.inserted += inserted
                 self.updated += updated
             if self._ids is not None:
-                self._ids.update(stage.ids())
+                rejected = self.rejects or ()
+                found = stage.ids().items()
+                self._ids.update((at, id_) for at, id_ in found if at not in rejected)
             if stage.parts:
                 self._writer = stage.writer
+
+    def _stage(self, stage: Staging, chunk: Chunk) -> None:
+        if self.rejects is None:
+            stage.write(chunk)
+            return
+
+        def attempt(some: Chunk) -> None:
+            with savepoint(self.connection):
+                stage.write(some)
+
+        stage.part(chunk.names)
+        Storing(self.rejects, self.connection.dialect.name, attempt).store(chunk)
+
+    def _upserting(self, stage: Staging) -> Callable[[Part], Counts]:
+        if self.rejects is not None:
+            return Upserting(stage, self.rejects, self._searching).upsert
+        return lambda part: upsert_part(stage, part)
 
     def _split(self, chunk: Chunk) -> tuple[Chunk | None, Chunk | None]:
         """Return the rows that have a key, and those in which a part of it is NULL."""
@@ -219,9 +281,27 @@ class _Upsert:
 
     def _insert(self, chunk: Chunk) -> None:
         """Insert rows without a key: they meet none."""
+        self.run.sending(chunk)
+        if self.rejects is None:
+            self._insert_all(chunk)
+            return
+
+        def attempt(some: Chunk) -> None:
+            with savepoint(self.connection):
+                self._insert_all(some)
+
+        dialect = self.connection.dialect
+        Storing(
+            self.rejects,
+            dialect.name,
+            attempt,
+            lambda some: Plan(self.target, some.names, dialect),
+            self._searching,
+        ).store(chunk)
+
+    def _insert_all(self, chunk: Chunk) -> None:
         plan = Plan(self.target, chunk.names, self.connection.dialect)
         writer = choose(self.connection, plan)
-        self.run.sending(chunk)
         if self._ids is None:
             writer.write(self.connection, plan, chunk)
         else:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sessionwise.bulk.export import CopyResult
     from sessionwise.bulk.exporting.sinks import Format
     from sessionwise.bulk.insert import OnConflict
+    from sessionwise.bulk.rejects.collected import OnError
     from sessionwise.bulk.result import BulkProgress, BulkResult
     from sessionwise.bulk.upsert import Duplicates
 
@@ -35,6 +36,8 @@ class BulkVerbs(orm.Session):
         *,
         returning: bool = False,
         on_conflict: OnConflict | None = None,
+        on_error: OnError = "raise",
+        max_errors: int | None = None,
         events: bool = False,
         columns: Sequence[str] | None = None,
         chunk_size: int | None = None,
@@ -47,11 +50,15 @@ class BulkVerbs(orm.Session):
           with ``__arrow_c_stream__``, or ``bulk.read(path)``; read as needed.
         :param returning: give the primary keys, in the order of the rows.
         :param on_conflict: ``"nothing"`` leaves out rows whose key is there already.
+        :param on_error: ``"raise"``, or ``"reject"``: rows that cannot be stored are put aside, in
+          ``result.rejected``, and the others are stored.
+        :param max_errors: how many rows may be rejected; past that, none is stored.
         :param events: call the class's ``before_insert`` and ``after_insert`` for each row.
         :param columns: what the values of tuples are of.
         :param chunk_size: rows in memory at a time.
         :param progress: called after each chunk, with a ``BulkProgress``.
         :raises BulkInputError: for rows that are not what the table takes.
+        :raises TooManyRejectsError: past ``max_errors``.
         """
         return insert.insert(
             self,
@@ -59,6 +66,8 @@ class BulkVerbs(orm.Session):
             rows,
             returning=returning,
             on_conflict=on_conflict,
+            on_error=on_error,
+            max_errors=max_errors,
             events=events,
             columns=columns,
             chunk_size=chunk_size,
@@ -74,6 +83,8 @@ class BulkVerbs(orm.Session):
         update: Iterable[str] | Mapping[str, Any] | None = None,
         where: ColumnElement[bool] | None = None,
         duplicates: Duplicates = "raise",
+        on_error: OnError = "raise",
+        max_errors: int | None = None,
         returning: bool = False,
         columns: Sequence[str] | None = None,
         chunk_size: int | None = None,
@@ -87,7 +98,8 @@ class BulkVerbs(orm.Session):
         :param update: what to change of a row that is there: names, or SQL by name; all that the
           rows have by itself.
         :param where: update only rows for which this holds; the others are skipped.
-        :param duplicates: two rows of one key in the input: ``"raise"``, or ``"last"`` wins.
+        :param duplicates: two rows of one key in the input: ``"raise"``, or ``"last"`` wins. With
+          ``on_error="reject"``, ``"raise"`` rejects all but the first of them.
         :raises BulkInputError: for rows that are not what the table takes, and for duplicates.
         """
         return upsert_.upsert(
@@ -98,6 +110,8 @@ class BulkVerbs(orm.Session):
             update=update,
             where=where,
             duplicates=duplicates,
+            on_error=on_error,
+            max_errors=max_errors,
             returning=returning,
             columns=columns,
             chunk_size=chunk_size,

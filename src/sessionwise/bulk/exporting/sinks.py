@@ -186,7 +186,8 @@ def _replacing(path: Path) -> Iterator[Any]:
                 shutil.copymode(path, temporary)
             temporary.replace(path)
         except BaseException:
-            file.close()
+            with suppress(OSError):  # on a full disk what is buffered cannot be written, either
+                file.close()
             with suppress(FileNotFoundError):
                 temporary.unlink()
             raise

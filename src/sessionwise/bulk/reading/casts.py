@@ -52,10 +52,14 @@ def fitted(batch: Any, target: Target, start: int) -> Any:
 
     Whole numbers with gaps come as floating point from pandas.
 
+    Where the target has ``refusals``, these are told of rows with a number that is not whole; it
+    becomes null.
+
     :param start: the position of its first row, for the error.
     :raises BulkInputError: for a number that is not whole.
     """
     pa = arrow()
+    refusals = target.refusals
     for at, name in enumerate(batch.schema.names):
         array = batch.column(at)
         is_for_integers = isinstance(underlying(target.column(name).type), types.Integer)
@@ -63,17 +67,18 @@ def fitted(batch: Any, target: Target, start: int) -> Any:
             try:
                 batch = batch.set_column(at, name, array.cast(pa.int64()))
             except pa.ArrowInvalid:
-                raise _not_whole(name, array, start) from None
+                whole: list[int | None] = []
+                for position, value in enumerate(array.to_pylist(), start):
+                    if value is None or (value.is_integer() and abs(value) < _INTEGERS):
+                        whole.append(None if value is None else int(value))
+                        continue
+                    problem = f"{name}={value!r} is not a whole number"
+                    if refusals is None:
+                        raise BulkInputError.for_row(position, problem) from None
+                    refusals.refuse(position, name, problem)
+                    whole.append(None)
+                batch = batch.set_column(at, name, pa.array(whole, pa.int64()))
     return batch
-
-
-def _not_whole(name: str, array: Any, start: int) -> BulkInputError:
-    position, value = next(
-        (position, value)
-        for position, value in enumerate(array.to_pylist(), start)
-        if value is not None and not (value.is_integer() and abs(value) < _INTEGERS)
-    )
-    return BulkInputError.for_row(position, f"{name}={value!r} is not a whole number")
 
 
 def as_array(values: Sequence[Any], type_: Any) -> Any:

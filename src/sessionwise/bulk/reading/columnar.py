@@ -36,7 +36,7 @@ class Columnar(Source):
         batch_rows: int,
     ) -> None:
         self.format = format
-        self._file = file
+        self._file = self.file = file
         self._columns = None if columns is None else checked_names(columns)
         self._batch_rows = batch_rows
         self._begun: _Opened | None = None
@@ -54,6 +54,11 @@ class Columnar(Source):
             self._begun = opened
         return self._begun.names
 
+    def schema(self) -> Any:
+        """Return the ``pyarrow.Schema`` of a file that can be read again."""
+        with closing(_Opened(self._file, self.format)) as opened:
+            return opened.schema
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return as_dicts(self.chunks(target=None, columns=None, chunk_size=self._batch_rows))
 
@@ -69,6 +74,8 @@ class Columnar(Source):
                 positions = range(start, start + len(batch))
                 chunk = select(Chunk(tuple(batch.schema.names), positions, batch=batch), wanted)
                 if target is not None:
+                    if target.refusals is not None:
+                        target.refusals.keep(chunk)
                     chunk = replace(chunk, batch=casts.fitted(chunk.batch, target, start))
                 yield chunk
                 start += len(batch)
@@ -90,7 +97,8 @@ class _Opened:
             with files.reading(file.name):
                 self._reader = self._read(stack, opened, format_)
             schema = self._reader.schema
-            self.names = tuple(getattr(self._reader, "schema_arrow", schema).names)
+            self.schema = getattr(self._reader, "schema_arrow", schema)
+            self.names = tuple(self.schema.names)
             self._stack = stack.pop_all()
 
     def _read(self, stack: ExitStack, file: io.BufferedReader, format_: str) -> Any:

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Column
 
-    from sessionwise.bulk.target import Target
+    from sessionwise.bulk.target import Refusals, Target
 
 __all__ = ["Converter", "ExactFloat", "exact_float"]
+
+_REFUSALS = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What is raised for a value that cannot be converted."""
 
 _EXACT_DIGITS = 15
 """As many digits a float always keeps."""
@@ -61,8 +64,14 @@ class Converter:
 
         It has a batch again, where it came as one and Arrow has all the types.
 
+        Where the target has ``refusals``, rows that cannot be converted are told to these, and
+        have None in the place of the value.
+
         :raises BulkInputError: for a value that cannot be converted: the first row that has one.
         """
+        refusals = self._target.refusals
+        if refusals is not None:
+            refusals.keep(chunk)
         columns = [self._target.column(name) for name in chunk.names]
         given: Sequence[Any]
         if chunk.values is None:
@@ -75,9 +84,11 @@ class Converter:
         for at, (column, values) in enumerate(zip(columns, given, strict=True)):
             try:
                 found.append(self._column(chunk.names[at], column, values))
-            except (ArithmeticError, LookupError, TypeError, ValueError):
+            except _REFUSALS:
+                if refusals is not None:
+                    found.append(self._refusing(chunk, at, column, values, refusals))
                 failed.append(at)
-        if failed:
+        if failed and refusals is None:
             raise self._error(chunk, columns, given, failed)
         return _joined(chunk, found)
 
@@ -88,6 +99,23 @@ class Converter:
                 return array
             return casts.as_array(self._parse(name, column, values.to_pylist()), column.type)
         return self._parse(name, column, values)
+
+    def _refusing(
+        self, chunk: Chunk, at: int, column: Column[Any], values: Any, refusals: Refusals
+    ) -> Any:
+        """Convert the values of a column one by one; one that is refused becomes None."""
+        name = chunk.names[at]
+        is_array = not isinstance(values, tuple)
+        found: list[Any] = []
+        for position, value in zip(
+            chunk.positions, values.to_pylist() if is_array else values, strict=True
+        ):
+            try:
+                found.extend(self._parse(name, column, [value]))
+            except _REFUSALS as error:
+                found.append(None)
+                refusals.refuse(position, name, self._reason(name, column, value, error))
+        return casts.as_array(found, column.type) if is_array else found
 
     def _parse(self, name: str, column: Column[Any], values: Sequence[Any]) -> Sequence[Any]:
         if self._is_json:
@@ -121,20 +149,22 @@ class Converter:
                     break
                 try:
                     self._parse(chunk.names[at], columns[at], [value])
-                except (ArithmeticError, LookupError, TypeError, ValueError) as why:
+                except _REFUSALS as why:
                     first = (row, at, value, why)
                     break
         if first is None:  # pragma: no cover - what fails together fails alone
             raise AssertionError(failed)
         row, at, value, error = first
-        found = self._parser(chunk.names[at], columns[at])
+        reason = self._reason(chunk.names[at], columns[at], value, error)
+        position = chunk.positions[row]
+        return BulkInputError.for_row(position, f"{self._where(position)}: {reason}")
+
+    def _reason(self, name: str, column: Column[Any], value: Any, error: Exception) -> str:
+        found = self._parser(name, column)
         reason = str(error)
         if not isinstance(error, RefusedError):
             reason = f"is not {'a value of its type' if found is None else found.expects}"
-        position = chunk.positions[row]
-        return BulkInputError.for_row(
-            position, f"{self._where(position)}: {chunk.names[at]}={short(value)} {reason}"
-        )
+        return f"{name}={short(value)} {reason}"
 
 
 def _from_json(value: Any, type_: Any, found: Parser | None) -> Any:

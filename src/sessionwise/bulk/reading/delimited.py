@@ -53,11 +53,11 @@ class Delimited(Source):
                 "header=False needs columns=, the names of the values in their order"
             )
         self.format = format
-        self._file = file
+        self._file = self.file = file
         self._delimiter = delimiter
         self._header = header
         self._columns = None if columns is None else checked_names(columns)
-        self._null = null
+        self._null = self.null = null
         self._batch_rows = batch_rows
         self._begun: _Records | None = None
         self._recent: deque[tuple[int, int]] = deque()
@@ -95,13 +95,21 @@ class Delimited(Source):
 
     def line(self, position: int) -> int | None:
         """Return the line that a row begins in, from 1; the file may be read again for it."""
-        recent = dict(self._recent)
-        if position in recent or self._file.once:
-            return recent.get(position)
+        recent = self._recent
+        if recent and recent[0][0] <= position <= recent[-1][0]:
+            return recent[position - recent[0][0]][1]
+        if self._file.once:
+            return None
         with closing(self._begin()) as records:
             for line, _ in islice(records, position, None):
                 return line
         return None
+
+    def lines(self) -> Iterator[int]:
+        """Give the line that each row begins in; the file is read again for it."""
+        with closing(self._begin()) as records:
+            for line, _ in records:
+                yield line
 
     def _where(self, position: int) -> str:
         line = self.line(position)

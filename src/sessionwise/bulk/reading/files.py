@@ -40,11 +40,15 @@ class InputFile:
         self._encoding = None if encoding is None else _codec(encoding)
         self._start: int | None = None
         self._used = False
+        self._reading: _Counted | None = None
+        self.path: Path | None = None
+        """Where it is, if it is a file that has a name."""
         if isinstance(source, (str, os.PathLike)):
             path = Path(source)
             with path.open("rb") if not path.is_fifo() else io.BytesIO():
                 self.name = path.name
             self.once = not path.is_file()
+            self.path = None if self.once else path
         elif hasattr(source, "read"):
             self.name = Path(str(getattr(source, "name", None) or "the file")).name
             self._start = _position(source)
@@ -68,7 +72,8 @@ class InputFile:
             )
         self._used = True
         if isinstance(self._source, (str, os.PathLike)):
-            below: Any = io.FileIO(self._source)
+            below: Any = _Counted(self._source)
+            self._reading = below
         else:
             if self._start is not None:
                 self._source.seek(self._start)
@@ -79,6 +84,11 @@ class InputFile:
         except BaseException:
             below.close()
             raise
+
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes of a path have been read since it was opened last, as they are in it."""
+        return 0 if self._reading is None else self._reading.count
 
     def _decompressed(self, raw: io.BufferedReader) -> io.BufferedReader:
         head = raw.peek(4)
@@ -133,6 +143,17 @@ def undecodable(where: str, error: UnicodeDecodeError) -> BulkInputError:
 def damaged(name: str, error: object) -> BulkInputError:
     """Build the error for a file that does not end, or does not go on, as it should."""
     return BulkInputError(f"{name} is cut short or damaged ({error}); get it again")
+
+
+class _Counted(io.FileIO):
+    """A file that counts the bytes which are read of it."""
+
+    count = 0
+
+    def readinto(self, buffer: Any) -> int:
+        found = super().readinto(buffer)
+        self.count += found or 0
+        return found
 
 
 class _Borrowed(io.RawIOBase):

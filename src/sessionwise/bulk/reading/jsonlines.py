@@ -29,7 +29,7 @@ class JsonLines(Source):
     format = "jsonl"
 
     def __init__(self, file: InputFile, *, columns: Sequence[str] | None, batch_rows: int) -> None:
-        self._file = file
+        self._file = self.file = file
         self._columns = None if columns is None else checked_names(columns)
         self._batch_rows = batch_rows
         self._begun: Iterator[tuple[int, dict[str, Any]]] | None = None
@@ -51,7 +51,7 @@ class JsonLines(Source):
         return tuple(self._first[1])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for start, window in self._windows(None, self._batch_rows):
+        for start, window in self._windows(self._batch_rows, exact=False):
             found = [row for _, row in window]
             if self._columns is None:
                 yield from found
@@ -67,38 +67,46 @@ class JsonLines(Source):
         if target is not None:
             convert = Converter(target, self._where, is_json=True).convert
         names = self._columns if columns is None else columns
-        for start, window in self._windows(target, chunk_size):
+        for start, window in self._windows(chunk_size, exact=True):
             for chunk in of_dicts([row for _, row in window], start, names):
                 yield chunk if convert is None else convert(chunk)
 
     def line(self, position: int) -> int | None:
         """Return the line that a row is in, from 1; the file may be read again for it."""
-        recent = dict(self._recent)
-        if position in recent or self._file.once:
-            return recent.get(position)
+        recent = self._recent
+        if recent and recent[0][0] <= position <= recent[-1][0]:
+            return recent[position - recent[0][0]][1]
+        if self._file.once:
+            return None
         with closing(self._objects()) as records:
             found: tuple[int, Any] | None = next(islice(records, position, None), None)
         return None if found is None else found[0]
+
+    def lines(self) -> Iterator[int]:
+        """Give the line that each object is in; the file is read again for it."""
+        with closing(self._objects()) as records:
+            for line, _ in records:
+                yield line
 
     def _where(self, position: int) -> str:
         line = self.line(position)
         return self._file.name if line is None else f"line {line:,} of {self._file.name}"
 
     def _windows(
-        self, target: Target | None, size: int
+        self, size: int, *, exact: bool
     ) -> Iterator[tuple[int, list[tuple[int, dict[str, Any]]]]]:
         self._recent = deque(maxlen=size)
         count = 0
-        with closing(self._records(target)) as records:
+        with closing(self._records(exact=exact)) as records:
             while window := list(islice(records, size)):
                 self._recent.extend((count + at, line) for at, (line, _) in enumerate(window))
                 yield count, window
                 count += len(window)
 
-    def _records(self, target: Target | None) -> Any:
+    def _records(self, *, exact: bool) -> Any:
         begun, self._begun = self._begun, None
         if begun is None:
-            return self._objects(exact=target is not None)
+            return self._objects(exact=exact)
         return _chained(self._first, begun)
 
     def _objects(self, *, exact: bool = True) -> Any:  # a generator

@@ -23,6 +23,7 @@ from sessionwise.errors import BulkInputError, OptionError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from sessionwise.bulk.reading.files import InputFile
     from sessionwise.bulk.target import Target
 
 __all__ = [
@@ -76,6 +77,10 @@ class Source(ABC):
 
     format: str
     """What it is read as: ``"csv"``, ``"tsv"``, ``"jsonl"``, ``"parquet"`` or ``"arrow"``."""
+    file: InputFile | None = None
+    """What it is read from, where that is a file."""
+    null: str | None = None
+    """The text that means None."""
 
     @property
     @abstractmethod
@@ -98,6 +103,10 @@ class Source(ABC):
         :param position: of the row, from 0.
         """
         return None
+
+    def lines(self) -> Iterator[int]:
+        """Give the line that each row begins in; nothing where nobody can say."""
+        return iter(())
 
 
 def chunks(
@@ -219,6 +228,8 @@ def _of_arrow(
         _refuse_twice(names, "the Arrow data")
         chunk = select(Chunk(names, range(start, start + len(batch)), batch=batch), columns)
         if target is not None:
+            if target.refusals is not None:
+                target.refusals.keep(chunk)
             chunk = replace(chunk, batch=casts.fitted(chunk.batch, target, start))
         yield chunk
         start += len(batch)
@@ -256,6 +267,8 @@ def _of_windows(
     start = 0
     reader = _Reader(target, columns)
     while window := list(islice(rows, size)):
+        if target is not None and target.refusals is not None:
+            target.refusals.keep_rows(window, start)
         yield from reader.read(window, start)
         start += len(window)
 

@@ -7,48 +7,29 @@ are a part.
 
 from __future__ import annotations
 
-import uuid
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    and_,
-    cast,
-    func,
-    literal_column,
-    null,
-    select,
-    true,
-    update,
-)
-from sqlalchemy.schema import CreateIndex, CreateTable, CreateTableAs
+from sqlalchemy import Column, Index, and_, func, literal_column, select, update
+from sqlalchemy.schema import CreateIndex
 
 from sessionwise.bulk.plan import Plan
 from sessionwise.bulk.reading.rows import Chunk
 from sessionwise.bulk.target import Target
+from sessionwise.bulk.upserting.temporary import MYSQL, TemporaryTable, execute, existing
 from sessionwise.bulk.writers import choose
 from sessionwise.errors import BulkInputError
-from sessionwise.transaction import activity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sqlalchemy import ColumnElement, Connection, FromClause
-    from sqlalchemy.engine import CursorResult
 
     from sessionwise.bulk.upserting.assignments import Assignments
     from sessionwise.bulk.writers import Writer
 
-__all__ = ["MYSQL", "PART", "POSITION", "Part", "Staging", "execute", "staging"]
-
-MYSQL = frozenset({"mysql", "mariadb"})
+__all__ = ["LEFT_OUT", "MYSQL", "PART", "POSITION", "Part", "Staging", "execute", "staging"]
 
 POSITION = "sessionwise_position"
 PART = "sessionwise_part"
@@ -57,16 +38,11 @@ FOUND = "sessionwise_found"
 _OWN = (POSITION, PART, FOUND)
 _ON_UPDATE = "sessionwise_on_update_"
 
-_SUPERSEDED = -1
-"""The part of rows that a later one of the same key takes the place of."""
+LEFT_OUT = -1
+"""The part of rows that are not written: another one of the same key is, or they are rejected."""
 
 _SHOWN = 5
 """How many duplicate keys a message names."""
-
-
-def execute(connection: Connection, statement: Any) -> CursorResult[*tuple[Any, ...]]:
-    """Execute a statement about a staging table; SQLAlchemy need not keep it for the next call."""
-    return connection.execute(statement, execution_options={"compiled_cache": None})
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,22 +60,24 @@ class Part:
 
 
 @contextmanager
-def staging(connection: Connection, assignments: Assignments) -> Iterator[Staging]:
-    """Give a staging table, which is gone when the block is left, however that ends."""
-    stage = Staging(connection, assignments)
-    stage.create()
-    try:
+def staging(
+    connection: Connection, assignments: Assignments, *, in_parts: bool = False
+) -> Iterator[Staging]:
+    """Give a staging table, which is gone when the block is left, however that ends.
+
+    :param in_parts: whether rows may have to be looked up, one by one.
+    """
+    stage = Staging(connection, assignments, in_parts=in_parts)
+    with existing(stage.temporary):
         yield stage
-    except BaseException:
-        stage.drop_after_an_error()
-        raise
-    stage.drop()
 
 
 class Staging:
     """The rows of one call."""
 
-    def __init__(self, connection: Connection, assignments: Assignments) -> None:
+    def __init__(
+        self, connection: Connection, assignments: Assignments, *, in_parts: bool = False
+    ) -> None:
         self.connection = connection
         self.assignments = assignments
         self.target = assignments.target
@@ -109,88 +87,15 @@ class Staging:
             column: f"{_ON_UPDATE}{at}" for at, column in enumerate(assignments.called)
         }
         self._is_indexed = False
-        self.table = self._make_table()
+        copies = {name: one for one, name in self._on_update.items()}
+        indexed = (POSITION, PART) if in_parts else ()
+        self.temporary = TemporaryTable(connection, self.target, _OWN, copies, indexed)
+        self.table = self.temporary.table
 
     @property
     def writer(self) -> str:
         """The name of what has written the rows."""
         return next((part.writer.name for part in self.parts.values()), "core")
-
-    def _make_table(self) -> Table:
-        columns: list[Column[Any]] = [
-            Column(one.name, one.type, key=one.key, nullable=True)
-            for one in self.target.table.c
-            if one.computed is None
-        ]
-        columns += [Column(name, one.type) for one, name in self._on_update.items()]
-        columns += [Column(POSITION, BigInteger), Column(PART, Integer), Column(FOUND, Integer)]
-        name = f"sessionwise_{uuid.uuid4().hex}"
-        return Table(name, MetaData(), *columns, prefixes=["TEMPORARY"])
-
-    def create(self) -> None:
-        """Create the table, with the types that the database has, where it can say them."""
-        name = self.connection.dialect.name
-        if name in MYSQL:
-            self.connection.exec_driver_sql(self._mysql_definition())
-        elif name == "postgresql":
-            self._create_as_postgresql_has_it()
-        else:
-            execute(self.connection, CreateTable(self.table))
-
-    def _create_as_postgresql_has_it(self) -> None:
-        target = self.target.table
-        columns: list[Any] = [one for one in target.c if one.computed is None]
-        columns += [one.label(name) for one, name in self._on_update.items()]
-        columns += [cast(null(), self.table.c[one].type).label(one) for one in _OWN]
-        query = select(*columns).where(~true())
-        execute(self.connection, CreateTableAs(query, self.table.name, temporary=True))
-
-    def _mysql_definition(self) -> str:
-        # Made from a SELECT, columns would stay without a default, and refuse to be left out.
-        preparer = self.connection.dialect.identifier_preparer
-        target = self.target.table
-        found = self.connection.exec_driver_sql(
-            f"SHOW FULL COLUMNS FROM {preparer.format_table(target)}"
-        )
-        types: dict[str, str] = {}
-        for row in found.mappings():
-            collation = f" COLLATE {row['Collation']}" if row["Collation"] else ""
-            types[row["Field"].lower()] = f"{row['Type']}{collation} NULL"
-        definitions = [
-            f"{preparer.format_column(one)} {types[one.name.lower()]}"
-            for one in target.c
-            if one.computed is None
-        ]
-        definitions += [
-            f"{name} {types[one.name.lower()]}" for one, name in self._on_update.items()
-        ]
-        definitions += [f"{one} BIGINT NULL" for one in _OWN]
-        create = f"CREATE TEMPORARY TABLE {self.table.name} ({', '.join(definitions)})"
-        return create.replace("%", "%%")
-
-    def drop(self) -> None:
-        """Drop the table."""
-        self.connection.exec_driver_sql(self._drop_statement)
-
-    def drop_after_an_error(self) -> None:
-        """Drop the table where the rollback that follows does not."""
-        connection = self.connection
-        if connection.invalidated or not (
-            connection.dialect.name in MYSQL or activity.autocommits(connection)
-        ):
-            return
-        # Past SQLAlchemy: a transaction that the server has given up takes no statements. Where
-        # the connection is lost, so is the table.
-        with suppress(connection.dialect.loaded_dbapi.Error):
-            cursor = connection.connection.cursor()
-            cursor.execute(self._drop_statement)
-            cursor.close()
-
-    @property
-    def _drop_statement(self) -> str:
-        # Without TEMPORARY, MariaDB would commit.
-        temporary = "TEMPORARY " if self.connection.dialect.name in MYSQL else ""
-        return f"DROP {temporary}TABLE {self.table.name}"
 
     def part(self, names: tuple[str, ...]) -> Part:
         """Return the part of the rows that have values of some names."""
@@ -279,16 +184,38 @@ class Staging:
 
     def supersede(self) -> None:
         """Leave out rows whose key a later row has as well."""
+        ranked = self._ranked(self.table.c[POSITION].desc())
+        self._leave_out(select(ranked.c[POSITION]).where(ranked.c.number > 1))
+
+    def take_out_duplicates(self) -> list[tuple[int, int, tuple[Any, ...]]]:
+        """Leave out rows whose key an earlier row has as well.
+
+        :returns: of each of them its position, that of the first of its key, and the key.
+        """
+        ranked = self._ranked(self.table.c[POSITION])
+        query = select(ranked).where(ranked.c.number > 1).order_by(ranked.c[POSITION])
+        found = [(row[0], row[2], tuple(row[3:])) for row in execute(self.connection, query)]
+        if found:
+            self._leave_out(select(ranked.c[POSITION]).where(ranked.c.number > 1))
+        return found
+
+    def _ranked(self, order: Any) -> Any:
+        """Return rows with their number among those of the same key."""
         table = self.table
-        number = func.row_number().over(
-            partition_by=[table.c[key.key] for key in self.keys],
-            order_by=table.c[POSITION].desc(),
+        keys = [table.c[key.key] for key in self.keys]
+        number = func.row_number().over(partition_by=keys, order_by=order)
+        first = func.min(table.c[POSITION]).over(partition_by=keys)
+        return (
+            select(table.c[POSITION], number.label("number"), first.label("first"), *keys)
+            .where(table.c[PART] != LEFT_OUT)
+            .subquery()
         )
-        ranked = select(table.c[POSITION], number.label("number")).subquery()
-        former = select(ranked.c[POSITION]).where(ranked.c.number > 1)
+
+    def _leave_out(self, positions: Any) -> None:
+        table = self.table
         execute(
             self.connection,
-            update(table).where(table.c[POSITION].in_(former)).values({PART: _SUPERSEDED}),
+            update(table).where(table.c[POSITION].in_(positions)).values({PART: LEFT_OUT}),
         )
 
     def ids(self) -> dict[int, tuple[Any, ...]]:
@@ -328,6 +255,6 @@ def _arrow(chunk: Chunk, part: Part) -> Chunk:
     batch = chunk.batch
     columns = [batch.column(at) for at in part.plan.given.values()]
     columns.append(pyarrow.array(chunk.positions, pyarrow.int64()))
-    columns.append(pyarrow.array([part.number] * len(chunk), pyarrow.int32()))
+    columns.append(pyarrow.array([part.number] * len(chunk), pyarrow.int64()))
     batch = pyarrow.RecordBatch.from_arrays(columns, list(part.staged.names))
     return Chunk(part.staged.names, chunk.positions, batch=batch)
