@@ -436,6 +436,7 @@ READ_ONLY = {
 
 def test_database_that_is_read_only(run: Any, server_url: Any) -> None:
     if server_url.get_backend_name() == "sqlite":
+        Path(server_url.database).touch()
         url = f"sqlite:///file:{server_url.database}?mode=ro&uri=true"
     else:
         more = READ_ONLY[server_url.get_backend_name()]

@@ -7,6 +7,9 @@ from typing import Annotated
 import sqlalchemy
 import typer
 
+from sessionwise.cli.audit import audit
+from sessionwise.cli.dump import dump
+from sessionwise.cli.load import load
 from sessionwise.cli.options import Debug
 from sessionwise.cli.tour import tour
 
@@ -16,8 +19,8 @@ app = typer.Typer(
     name="sessionwise",
     help="The session layer for SQLAlchemy 2.1, at work.",
     epilog=(
-        "Exit codes: 0 all is well, 1 a promise is broken, 2 the input is at fault, "
-        "130 interrupted."
+        "Exit codes: 0 all is well, 1 a promise is broken or a row rejected, "
+        "2 the input is at fault, 130 interrupted."
     ),
     add_completion=False,
     invoke_without_command=True,
@@ -26,6 +29,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(tour)
+app.command()(load)
+app.command()(dump)
+app.add_typer(audit, name="audit")
 
 
 def _show_version(asked: bool) -> None:

@@ -21,25 +21,28 @@ _SIGNALS = [
 
 
 @contextmanager
-def ending_by_exception() -> Iterator[None]:
+def ending_by_exception() -> Iterator[threading.Event]:
     """Raise KeyboardInterrupt at the first signal to end, and finish the clean-up at the next.
 
-    Only the main thread may set handlers; in another one nothing changes.
+    Only the main thread may set handlers; in another one nothing changes. It gives an event, which
+    says whether there was a signal: what a driver makes of the exception may be another one.
     """
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def end(_number: int, _frame: Any) -> None:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
+        asked.set()
         raise KeyboardInterrupt
 
     for number in _SIGNALS:
         signal.signal(number, end)
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Database", "Debug"]
+__all__ = ["AsJson", "Database", "Debug", "Quiet"]
 
 Database = Annotated[
     str | None,
@@ -20,3 +20,5 @@ Database = Annotated[
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error, not only its one line.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]

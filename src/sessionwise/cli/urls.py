@@ -26,28 +26,30 @@ _EXTRAS = {
 """The extra that installs a driver."""
 
 
-def checked_url(text: str) -> sa.URL:
+def checked_url(text: str, option: str = "--db", command: str = "tour") -> sa.URL:
     """Return the URL, with a driver that is there and that is not for asyncio.
 
     A URL without a driver gets the one that our extras install.
 
+    :param option: what the user has written it after.
+    :param command: the command that it is for.
     :raises InputError: where the URL does not parse, names a database or a driver that is not
       there, or a driver for asyncio. The message repeats nothing that may hold a password.
     """
-    url = _parsed(text)
+    url = _parsed(text, option)
     backend = url.get_backend_name()
     if backend not in _DRIVERS:
         raise InputError(
-            f"there is no tour on {backend!r}; it runs on {', '.join(_DRIVERS)}, "
-            "for instance --db postgresql://user@host/name"
+            f"there is no {command} on {backend!r}; it runs on {', '.join(_DRIVERS)}, "
+            f"for instance {option} postgresql://user@host/name"
         )
     if url.drivername == backend:
         url = url.set(drivername=_DRIVERS[backend])
-    _check_driver(url, backend)
+    _check_driver(url, backend, option, command)
     return url
 
 
-def _parsed(text: str) -> sa.URL:
+def _parsed(text: str, option: str) -> sa.URL:
     try:
         url = sa.make_url(text)
     except (ArgumentError, ValueError):
@@ -56,24 +58,25 @@ def _parsed(text: str) -> sa.URL:
         url = None
     if url is None or "@" in (url.host or ""):
         raise InputError(
-            "--db is not a database URL; write it as postgresql://user:password@host:5432/name "
-            "or sqlite:///file.db, and an @ in the password as %40"
+            f"{option} is not a database URL; write it as "
+            "postgresql://user:password@host:5432/name or sqlite:///file.db, and an @ in the "
+            "password as %40"
         )
     return url
 
 
-def _check_driver(url: sa.URL, backend: str) -> None:
+def _check_driver(url: sa.URL, backend: str, option: str, command: str) -> None:
     driver = url.drivername.partition("+")[2]
     advice = f"{_DRIVERS[backend]}://…"
     try:
         dialect = url.get_dialect()
     except NoSuchModuleError:
         raise InputError(
-            f"SQLAlchemy knows no driver {driver!r} for {backend}; use --db {advice}"
+            f"SQLAlchemy knows no driver {driver!r} for {backend}; use {option} {advice}"
         ) from None
     if dialect.is_async:
         raise InputError(
-            f"{driver} is a driver for asyncio, the tour needs the other kind: {advice}"
+            f"{driver} is a driver for asyncio, the {command} needs the other kind: {advice}"
         )
     try:
         dialect.import_dbapi()
@@ -82,6 +85,6 @@ def _check_driver(url: sa.URL, backend: str) -> None:
         step = (
             f"run: pip install 'sessionwise[{extra}]'"
             if extra
-            else f"install it, or use --db {advice}"
+            else f"install it, or use {option} {advice}"
         )
         raise InputError(f"the driver {driver} is not installed; {step}") from error
