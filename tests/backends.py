@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,7 +138,7 @@ class Database:
 
     def run(self, coroutine: Any) -> Any:
         assert self.runner is not None
-        return self.runner.run(coroutine)
+        return self.runner.run(coroutine, context=copy_context())  # as if it were awaited here
 
     def blocking(self, target: Any) -> Any:
         """Make an object usable without ``await``, whatever driver this is."""

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import sessionwise
+from sessionwise.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
@@ -63,6 +65,16 @@ def test_every_public_name_is_documented() -> None:
     pages = "".join(page.read_text() for page in [*PAGES, ROOT / "CHANGELOG.md"])
     missing = {name for name in sessionwise.__all__ if name not in pages}
     assert missing <= {"OptionError", "SessionwiseError", "SessionwiseWarning"}
+
+
+@pytest.mark.parametrize("command", ["load", "dump"])
+def test_every_option_is_documented(command: str) -> None:
+    page = (ROOT / "docs" / "guide" / "load-and-dump.md").read_text()
+    text = page.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
+    app_of: Any = typer.main.get_command(app)
+    for parameter in app_of.commands[command].params:
+        if parameter.param_type_name == "option":
+            assert all(f"`{option}" in text for option in parameter.opts), parameter.opts
 
 
 @pytest.mark.parametrize("name", sessionwise.__all__)

@@ -19,6 +19,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples" / "guide").glob("[0
 def test_there_are_examples() -> None:
     assert [path.stem for path in EXAMPLES] == [
         "01_scoped_session",
+        "02_events_and_audit",
         "03_bulk_insert",
         "04_merge",
         "05_expunge",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sessionwise import dialects
 from sessionwise.errors import LateIsolationError, LockTimeoutError
-from sessionwise.transaction import activity, internals, written
+from sessionwise.sql.touched import EVERYTHING
+from sessionwise.transaction import activity, companion, internals, written
 from sessionwise.transaction.waiting import pause
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def cursor(session: Session, **bind_arguments: Any) -> Iterator[Any]:
     session.flush()
     connection = session.connection(bind_arguments=bind_arguments)
     # What the driver is told cannot be seen from here: take it for a write of anything.
+    if (along := companion.of(connection)) is not None:
+        along.before_write(connection, "", None, EVERYTHING)
     activity.of(connection).writes += 1
     driver_cursor = connection.connection.cursor()
     try:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
     from sqlalchemy.orm import Query, Session
 
+    from sessionwise.audit import Audit
     from sessionwise.autoflush import AutoflushMode
     from sessionwise.transaction.failed_block import FailedBlockMode
     from sessionwise.transaction.receipt import ReceiptMode
@@ -39,6 +40,7 @@ class _OurOptions(TypedDict, total=False):
     failed_block: FailedBlockMode
     receipts: ReceiptMode
     batch_loads: bool
+    audit: Audit
 
 
 class PlainOptions(_CommonOptions, total=False):

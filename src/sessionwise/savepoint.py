@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, cast
 from sqlalchemy.engine.util import TransactionalContext
 from sqlalchemy.orm import SessionTransaction
 
-from sessionwise.transaction import activity, callbacks, failed_block, flushing, internals
+from sessionwise.transaction import (
+    activity,
+    callbacks,
+    failed_block,
+    flushing,
+    internals,
+    running,
+)
 from sessionwise.transaction.callsite import application_frame, describe
 
 if TYPE_CHECKING:
@@ -64,7 +71,8 @@ class SavepointBlock(SessionTransaction):
         for connection in internals.connections(self):
             activity.check(connection)
         reopening = self._blocks_to_reopen()
-        super().commit(_to_root)
+        with running.CommitEvents(self.session):
+            super().commit(_to_root)
         _reopen(reopening)
 
     def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm.interfaces import ORMOption
     from sqlalchemy.sql.selectable import ForUpdateParameter
 
+    from sessionwise.audit import Audit
     from sessionwise.autoflush import AutoflushMode
     from sessionwise.get import Missing
     from sessionwise.merge import Conflicts
@@ -74,6 +75,7 @@ class Session(BulkVerbs, orm.Session):
       round trip for each unit that wrote.
     :param batch_loads: load many objects at a time: one that is expired with those expired with
       it, and a lazy relationship for the objects of the same query; 500 at most.
+    :param audit: what records who has changed what.
     :param options: SQLAlchemy's options.
     :raises OptionError: where an option has a value that it does not take.
     """
@@ -86,6 +88,7 @@ class Session(BulkVerbs, orm.Session):
         failed_block: FailedBlockMode = "unit",
         receipts: ReceiptMode = False,
         batch_loads: bool = False,
+        audit: Audit | None = None,
         **options: Unpack[options.PlainOptions],
     ) -> None:
         super().__init__(bind, autoflush=bool(autoflush), **options)
@@ -96,6 +99,8 @@ class Session(BulkVerbs, orm.Session):
         self._guard = Guard()
         if batch_loads:
             siblings.install(self)
+        if audit is not None:
+            audit.attach(self)
 
     # 0 unit of work
 

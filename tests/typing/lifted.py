@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import Any, assert_type
 
 from sqlalchemy import select
 from sqlalchemy.engine import ScalarResult
@@ -12,7 +12,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from sessionwise import Outcome, Retry, Session
 from sessionwise.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
-from sessionwise.bulk import BulkResult, CopyResult, read
+from sessionwise.audit import Audit, Change
+from sessionwise.bulk import BulkResult, CopyResult, Rejected, read
 from sessionwise.database import AsyncDatabase
 from sessionwise.lifting import AsyncCursor
 from sessionwise.report import SessionReport
@@ -79,6 +80,8 @@ async def many(session: AsyncSession, user: User) -> None:
     async for _one in session.stream(select(User), chunk_size=100):
         pass
     assert_type(await session.bulk_insert(User, read("users.csv")), BulkResult)
+    result = await session.bulk_upsert(User, [], on_error="reject", max_errors=10)
+    assert_type(result.rejected, list[Rejected])
     assert_type(await session.copy_out(select(User), "users.csv"), CopyResult)
     await session.bulk_upsert(User, [], duplicate="last")  # type: ignore[call-arg]  # pyright: ignore
     await session.merge(user, conflicts="ours")  # type: ignore[arg-type]  # pyright: ignore
@@ -107,6 +110,15 @@ async def databases(db: AsyncDatabase) -> None:
 
     assert_type(await count("Alice"), int)
     await count(1)  # type: ignore[arg-type]  # pyright: ignore
+
+
+async def audits(engine: AsyncEngine, plain: PlainAsyncSession, user: User) -> None:
+    audit = Audit(Base.metadata)
+    async with AsyncSession(engine, audit=audit) as session:
+        assert_type(await audit.history(session, user), list[Change])
+        async for change in audit.changes(session, since=None):
+            assert_type(change.changed, dict[str, tuple[Any, Any]])
+    assert_type(await audit.history(plain, User, 1), list[Change])
 
 
 async def scopes(engine: AsyncEngine, scope: int) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import assert_type
+from collections.abc import Iterator, Mapping
+from typing import Any, assert_type
 
 import sqlmodel
 from sqlalchemy import Engine, select
@@ -12,7 +12,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, SessionTransaction, mapped_c
 from sqlalchemy.orm import Session as PlainSession
 
 from sessionwise import Database, Outcome, Retry, Session, scoped_session, sessionmaker
-from sessionwise.bulk import BulkResult, CopyResult, read
+from sessionwise.audit import Actor, Audit, AuditLog, Change, actor, get_changes
+from sessionwise.bulk import BulkResult, CopyResult, Rejected, read
 from sessionwise.report import SessionReport
 
 
@@ -79,6 +80,9 @@ def many(session: Session, user: User) -> None:
         assert_type(one, User)
     assert_type(session.bulk_insert(User, [{"name": "x"}], returning=True), BulkResult)
     assert_type(session.bulk_upsert(User, [], keys=["name"], duplicates="last"), BulkResult)
+    result = session.bulk_insert(User, [], on_error="reject", max_errors=10)
+    assert_type(result.rejected, list[Rejected])
+    session.bulk_upsert(User, [], on_error="skip")  # type: ignore[arg-type]  # pyright: ignore
     assert_type(session.bulk_update(User, read("users.csv")), BulkResult)
     assert_type(session.copy_in("users", b"", format="tsv"), BulkResult)
     assert_type(session.copy_out(select(User), "users.parquet"), CopyResult)
@@ -113,6 +117,24 @@ def databases(db: Database) -> None:
     assert_type(count("Alice"), int)
     count(1)  # type: ignore[arg-type]  # pyright: ignore
     Retry(attempts="3")  # type: ignore[arg-type]  # pyright: ignore
+
+
+def audits(engine: Engine, session: Session, plain: PlainSession, user: User) -> None:
+    audit = Audit(Base.metadata, exclude=[User.id], capture="auto")
+    with Session(engine, audit=audit) as audited:
+        assert_type(audited, Session)
+    sessionmaker(engine, audit=audit)
+    with actor("alice", reason="why", request_id="r", ticket=42) as who:
+        assert_type(who, Actor)
+    assert_type(audit.history(session, user), list[Change])
+    assert_type(audit.history(plain, User, 1), list[Change])
+    assert_type(audit.changes(session, actor="alice", table=User), Iterator[Change])
+    assert_type(audit.diff(None, user), dict[str, tuple[Any, Any]])
+    assert_type(get_changes(user), dict[str, tuple[Any, Any]])
+    AuditLog.create(action="INSERT", table="user", object_id=None, changes=get_changes(user))
+    Session(engine, audit=Base.metadata)  # type: ignore[arg-type]  # pyright: ignore
+    Audit(Base.metadata, capture="triggers")  # type: ignore[arg-type]  # pyright: ignore
+    audit.changes(session, actors="alice")  # type: ignore[call-overload]  # pyright: ignore
 
 
 def scopes(engine: Engine) -> None:

@@ -31,7 +31,7 @@ from sessionwise.errors import (
     TransactionDoomedError,
 )
 from sessionwise.sql.touched import NOTHING, Touched
-from sessionwise.transaction import written
+from sessionwise.transaction import companion, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +110,11 @@ class Activity:
     def has_begun(self) -> bool:
         """Whether there is a transaction in the database, as far as its drivers begin one late."""
         return bool(self.writes or self._marks)
+
+    @property
+    def depth(self) -> int:
+        """How many savepoints are open."""
+        return len(self._marks)
 
     @property
     def writes_in_savepoint(self) -> int:
@@ -234,11 +239,12 @@ def autocommits(connection: Connection) -> bool:
     return connection._is_autocommit_isolation()
 
 
-def _before_execute(_cursor: Any, statement: str, _parameters: Any, context: Any) -> None:
-    _before_statement(statement, context)
+def _before_execute(_cursor: Any, statement: str, _parameters: Any, context: Any) -> bool:
+    return _before_statement(statement, context)
 
 
-def _before_statement(statement: str, context: Any) -> None:
+def _before_statement(statement: str, context: Any) -> bool:
+    """Note a statement; return whether it has been carried out already, by another one."""
     # Runs once per statement: what is asked often comes first, and calls are few.
     connection = context.root_connection
     activity = of(connection)
@@ -251,19 +257,37 @@ def _before_statement(statement: str, context: Any) -> None:
         writes, kind = False, type(context.invoked_statement)
     if activity.is_watched and kind is not RollbackToSavepointClause:
         _check(activity, connection)
-    if writes:
-        activity.writes += 1
-    if kind not in _SAVEPOINTS:
-        written.follow(context, statement, activity)
-    elif kind is RollbackToSavepointClause:
-        undone = activity.undo_savepoint(context.invoked_statement.ident)
-        written.note_undone(connection, undone)
+    if kind in _SAVEPOINTS:
+        _note_savepoint(kind, connection, activity, context.invoked_statement.ident)
+        return False
+    along = companion.of(connection)
+    if (
+        along is not None
+        and (writes or written.may_write(context, statement))
+        and along.before_write(connection, statement, context, None)
+    ):
+        activity.statements -= 1
+        return True
+    activity.writes += writes
+    written.follow(context, statement, activity)
+    return False
+
+
+def _note_savepoint(kind: Any, connection: Connection, activity: Activity, name: str) -> None:
+    undone = kind is RollbackToSavepointClause
+    if undone:
+        written.note_undone(connection, activity.undo_savepoint(name))
+    elif kind is ReleaseSavepointClause:
+        activity.release_savepoint(name)
     else:
-        _SAVEPOINTS[kind](activity, context.invoked_statement.ident)
+        activity.open_savepoint(name)
+        return
+    if (along := companion.of(connection)) is not None:
+        along.savepoint_ended(connection, activity.depth, undone=undone)
 
 
-def _before_execute_without_parameters(_cursor: Any, statement: str, context: Any) -> None:
-    _before_statement(statement, context)
+def _before_execute_without_parameters(_cursor: Any, statement: str, context: Any) -> bool:
+    return _before_statement(statement, context)
 
 
 def _on_error(context: ExceptionContext) -> None:
@@ -278,13 +302,9 @@ def _on_error(context: ExceptionContext) -> None:
         note_error(connection, error)
 
 
-_SAVEPOINTS: dict[type | None, Callable[[Activity, str], object]] = {
-    SavepointClause: Activity.open_savepoint,
-    ReleaseSavepointClause: Activity.release_savepoint,
-    RollbackToSavepointClause: Activity.undo_savepoint,
-}
+_SAVEPOINTS = frozenset({SavepointClause, ReleaseSavepointClause, RollbackToSavepointClause})
 
-_LISTENERS: tuple[tuple[str, Callable[..., None]], ...] = (
+_LISTENERS: tuple[tuple[str, Callable[..., object]], ...] = (
     ("do_execute", _before_execute),
     ("do_executemany", _before_execute),
     ("do_execute_no_params", _before_execute_without_parameters),

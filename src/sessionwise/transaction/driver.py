@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
-from sessionwise.transaction import activity, written
+from sessionwise.transaction import activity, companion, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,8 @@ def sending(connection: Connection, touched: Touched) -> Iterator[Any]:
     :raises DBAPIError: for the driver's own errors, as SQLAlchemy would.
     """
     activity.check(connection)
+    if touched.writes and (along := companion.of(connection)) is not None:
+        along.before_write(connection, "", None, touched)
     current = activity.of(connection)
     current.statements += 1
     current.writes += touched.writes
@@ -41,6 +43,11 @@ def sending(connection: Connection, touched: Touched) -> Iterator[Any]:
         if isinstance(found, DBAPIError) and found.connection_invalidated:
             connection.invalidate(error)
         raise found from error
+    except BaseException as error:
+        if not isinstance(error, Exception) and not connection.closed:
+            # What interrupts it leaves an answer unread, which would be the next statement's.
+            connection.invalidate(error)
+        raise
     current.note_written(touched)
     written.tell(connection, touched)
 

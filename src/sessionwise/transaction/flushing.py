@@ -12,7 +12,7 @@ from sqlalchemy.exc import PendingRollbackError
 
 from sessionwise import statistics
 from sessionwise.sql import expiry
-from sessionwise.transaction import activity, internals
+from sessionwise.transaction import activity, internals, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +35,8 @@ def flush(
     """
     before = _writes(session)
     try:
-        send(objects)
+        with running.Events(session):
+            send(objects)
     except BaseException as error:
         _note_failure(session, error, before)
         raise

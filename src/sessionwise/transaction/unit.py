@@ -17,10 +17,12 @@ from sessionwise.transaction import (
     activity,
     adoption,
     callbacks,
+    companion,
     flushing,
     internals,
     joined,
     receipt,
+    running,
     written,
 )
 from sessionwise.transaction.callsite import application_frame, describe
@@ -90,6 +92,7 @@ class Unit(SessionTransaction):
         connection = super()._connection_for_bind(bind, execution_options)
         if isinstance(connection, Connection):
             written.serve(connection, self.session)
+            companion.follow(self.session, connection)
         outcome = Outcome.ACTIVE
         if joins:
             outcome = Outcome.JOINED
@@ -135,7 +138,9 @@ class Unit(SessionTransaction):
         for connection in internals.connections(self):
             activity.check(connection)
         if not internals.is_in(self, "PREPARED"):
-            self._prepare_impl()
+            with running.CommitEvents(self.session):
+                self._prepare_impl()
+            self._tell_companion()
         self._commit_connections()
         self._ledger.asked = Outcome.COMMITTED
         self._end(lambda: SessionTransaction.commit(self, _to_root))
@@ -162,6 +167,14 @@ class Unit(SessionTransaction):
             self._ending = False
         if not self._in_block:
             self._call_back()
+
+    def _tell_companion(self) -> None:
+        along = companion.of_session(self.session)
+        if along is None:
+            return
+        for connection in internals.connections(self):
+            along.before_commit(self.session, connection)
+            companion.leave(connection)
 
     def _commit_connections(self) -> None:
         """Commit in each database, so that it is known of each how that went."""
@@ -201,6 +214,8 @@ class Unit(SessionTransaction):
         if ledger.asked is not Outcome.ACTIVE:
             return
         ledger.asked = Outcome.ROLLED_BACK
+        for connection in internals.connections(self):
+            companion.leave(connection)
         for engine, outcome in ledger.by_engine.items():
             if outcome is Outcome.ACTIVE:
                 ledger.by_engine[engine] = Outcome.ROLLED_BACK

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sessionwise.transaction.activity import Activity
 
-__all__ = ["follow", "note_anything", "note_undone", "serve", "tell"]
+__all__ = ["follow", "may_write", "note_anything", "note_undone", "serve", "tell"]
 
 _Sessions = tuple["ref[Session]", ...]
 
@@ -70,6 +70,11 @@ def _expire_afterwards(
             expiry.expire(session, written, synchronized=synchronized)
 
     context.post_exec = post_exec
+
+
+def may_write(context: Any, statement: str) -> bool:
+    """Say whether a statement that looks like a query may write: by what it calls, or WITH."""
+    return _written(context, statement).writes
 
 
 def _written(context: Any, statement: str) -> Touched:

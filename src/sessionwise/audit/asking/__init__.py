@@ -1,0 +1,1 @@
+"""What can be asked of the audit: what was recorded, as the values that the ORM would load."""

@@ -1,0 +1,1 @@
+"""Capture by the session: what goes through sessions is recorded, without triggers."""

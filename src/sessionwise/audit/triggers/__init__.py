@@ -1,0 +1,1 @@
+"""Capture by triggers: the database records what anybody changes, by whatever road."""
