@@ -22,7 +22,7 @@ lint: $(VENV)/dev             ## format, lint, types, direction of imports
 dropin: $(VENV)/dev           ## SQLAlchemy's own ORM tests with our Session in place
 	$(BIN)/python -m tests.dropin $(ARGS)
 
-bench: $(VENV)/dev            ## the cases of benchmarks/, each beside plain SQLAlchemy
+bench: $(VENV)/bench          ## the cases of benchmarks/, each beside plain SQLAlchemy
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
@@ -38,3 +38,7 @@ $(VENV)/tour: $(BIN)/pip pyproject.toml constraints.txt
 $(VENV)/dev: $(BIN)/pip pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
 	touch $@ $(VENV)/tour
+
+$(VENV)/bench: $(VENV)/dev
+	$(PIP) --editable '.[dev,bench]'
+	touch $@

@@ -8,11 +8,23 @@ from functools import partial
 
 from tests.servers import ServerUnavailable
 
-from benchmarks import autoflush, bad_rows, bulk, dropin_cost, memory, objects, receipts, report
+from benchmarks import (
+    audit,
+    autoflush,
+    bad_rows,
+    bulk,
+    dropin_cost,
+    load,
+    memory,
+    objects,
+    receipts,
+    report,
+)
 from benchmarks.databases import DATABASES, database
 
 CASES = {
-    case.CASE: case.run for case in (dropin_cost, receipts, bad_rows, objects, autoflush, bulk)
+    case.CASE: case.run
+    for case in (dropin_cost, receipts, bad_rows, objects, autoflush, bulk, load, audit)
 }
 MEMORY = "memory"
 
@@ -23,10 +35,13 @@ def main() -> int:
     parser.add_argument("--case", action="append", choices=[*CASES, MEMORY], help="default: all")
     parser.add_argument("--rounds", type=int, default=25, help="rounds per case (default: 25)")
     parser.add_argument(
-        "--rows", type=int, help="at most so many in bulk and memory, for trying: nothing is kept"
+        "--rows",
+        type=int,
+        help="at most so many in bulk, load and memory, for trying: nothing is kept",
     )
     options = parser.parse_args()
-    cases = {**CASES, bulk.CASE: partial(bulk.run, at_most=options.rows)}
+    few = {case.CASE: partial(case.run, at_most=options.rows) for case in (bulk, load)}
+    cases = {**CASES, **few}
     results, said, versions = [], {}, report.library_versions()
     for name in options.db or DATABASES:
         try:

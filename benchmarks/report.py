@@ -6,15 +6,15 @@ import json
 import os
 import platform
 import re
+from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 
-from benchmarks import autoflush, bad_rows, bulk, dropin_cost, objects
+from benchmarks import audit, autoflush, bad_rows, bulk, dropin_cost, load, objects
 from benchmarks.harness import Result, Timing
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +23,8 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = ROOT / "docs" / "images" / "benchmarks-dropin-cost.png"
 SPEED = ROOT / "docs" / "images" / "benchmarks-speed.png"
 BULK = ROOT / "docs" / "images" / "benchmarks-bulk.png"
+AUDIT = ROOT / "docs" / "images" / "benchmarks-audit.png"
+AUDIT_ROWS = ROOT / "docs" / "images" / "benchmarks-audit-rows.png"
 
 PEERS = (
     "adbc-driver-postgresql",
@@ -32,15 +34,28 @@ PEERS = (
     "django",
     "pandas",
     "polars",
+    "postgresql-audit",
     "pyarrow",
+    "sqlalchemy-audit-trail",
+    "sqlalchemy-continuum",
+    "sqlalchemy-history",
     "sqlite-utils",
 )
 """Whose versions are told, where they are there."""
 
-OURS = re.compile(r"bulk_insert\b|bulk_upsert|copy_out")
-"""How the names of our own bulk contenders begin."""
+OURS = re.compile(r"bulk_insert\b|bulk_upsert|copy_out|sessionwise,|sessionwise load")
+"""How the names of our own contenders begin."""
 
-CASES = (dropin_cost.CASE, "receipts", bad_rows.CASE, objects.CASE, autoflush.CASE, bulk.CASE)
+CASES = (
+    dropin_cost.CASE,
+    "receipts",
+    bad_rows.CASE,
+    objects.CASE,
+    autoflush.CASE,
+    bulk.CASE,
+    load.CASE,
+    audit.CASE,
+)
 DATABASES = ("sqlite", "postgresql", "mariadb")
 
 HEAD = """# Benchmarks
@@ -68,7 +83,10 @@ def write(new: list[Result], said: dict[str, str], versions: dict[str, str]) -> 
     PLOT.parent.mkdir(parents=True, exist_ok=True)
     _plot_cost([one for one in results if one.case.startswith(dropin_cost.CASE)])
     _plot_speed([one for one in results if one.case.startswith((objects.CASE, bad_rows.CASE))])
-    _plot_bulk([one for one in results if one.case.startswith(bulk.CASE)])
+    _plot_fields([one for one in results if one.case.startswith((bulk.CASE, load.CASE))], BULK)
+    audited = [one for one in results if one.case.startswith(audit.CASE)]
+    _plot_fields(audited, AUDIT)
+    _plot_by_rows([one for one in audited if audit.rows_of(one.case)])
 
 
 def _write_json(result: Result, versions: dict[str, str]) -> None:
@@ -96,7 +114,7 @@ def _read_json() -> tuple[list[Result], str]:
 
 
 def _kind(result: Result) -> str:
-    return next(case for case in CASES if result.case.startswith(case))
+    return next(case for case in CASES if result.case.partition(":")[0].startswith(case))
 
 
 def machine() -> str:
@@ -104,9 +122,11 @@ def machine() -> str:
 
 
 def library_versions() -> dict[str, str]:
-    names = ["sqlalchemy", "sessionwise", "psycopg", "PyMySQL"]
-    names += [one for one in PEERS if find_spec(one.replace("-", "_")) is not None]
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    found = {"python": platform.python_version()}
+    for name in ("sqlalchemy", "sessionwise", "psycopg", "PyMySQL", *PEERS):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _table(results: list[Result]) -> str:
@@ -133,7 +153,9 @@ def _environment(versions: dict[str, str]) -> str:
     plots = (
         f"![Each round's ratio to plain SQLAlchemy](images/{PLOT.name})\n\n"
         f"![How many times as fast as the first contender](images/{SPEED.name})\n\n"
-        f"![Rows in and out, as multiples of the first contender's speed](images/{BULK.name})"
+        f"![Rows in and out, as multiples of the first contender's speed](images/{BULK.name})\n\n"
+        f"![Audited, as multiples of the speed without](images/{AUDIT.name})\n\n"
+        f"![What recording a row costs, by the rows of the statement](images/{AUDIT_ROWS.name})"
     )
     return f"\n{plots}\n\nMeasured on {machine()}: {listed}.\n"
 
@@ -159,7 +181,7 @@ def _plot_speed(results: list[Result]) -> None:
     plt.close(figure)
 
 
-def _plot_bulk(results: list[Result]) -> None:
+def _plot_fields(results: list[Result], path: Path) -> None:
     """Draw a field for each case, on each database."""
     if not results:
         return
@@ -186,7 +208,33 @@ def _plot_bulk(results: list[Result]) -> None:
                 axes.axis("off")
             else:
                 _bars(axes, result)
-    figure.savefig(BULK, dpi=80)
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
+def _plot_by_rows(results: list[Result]) -> None:
+    """Draw the time of a row against the rows of a statement: level lines are what is wanted."""
+    if not results:
+        return
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, fields = plt.subplots(1, len(DATABASES), figsize=(14, 4), layout="constrained")
+    for database, axes in zip(DATABASES, fields, strict=True):
+        lines: dict[str, list[tuple[int, float]]] = {}
+        for result in results:
+            if result.database == database:
+                for timing in result.timings:
+                    rows = audit.rows_of(result.case)
+                    point = (rows, timing.median * 1_000_000 / rows)
+                    lines.setdefault(timing.contender, []).append(point)
+        for contender, points in lines.items():
+            axes.loglog(*zip(*sorted(points), strict=True), marker="o", label=contender)
+        axes.set_title(f"UPDATE by one statement, {database}", fontsize=9)
+        axes.set_xlabel("rows")
+        axes.set_ylabel("µs for a row")
+        axes.legend(fontsize=7)
+    figure.savefig(AUDIT_ROWS, dpi=90)
     plt.close(figure)
 
 
