@@ -121,8 +121,7 @@ def empty(engine: Engine) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("bad", [False, True], ids=["clean", "rejects"])
+@pytest.mark.parametrize(("jobs", "bad"), [(1, False), (2, True)], ids=["clean", "rejects"])
 def test_killed_at_any_moment_each_row_is_stored_once(
     engine: Engine, tmp_path: Path, jobs: int, bad: bool
 ) -> None:

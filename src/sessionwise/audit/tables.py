@@ -58,7 +58,7 @@ LOG = Table(
     METADATA,
     Column("id", _KEY, primary_key=True, autoincrement=True),
     # No foreign key: it would be checked for each row, and rows of both tables are written once.
-    Column("transaction_id", _KEY, nullable=False, index=True),
+    Column("transaction_id", _KEY, nullable=False),
     Column("at", _MOMENT, nullable=False, comment="UTC"),
     Column("action", String(8), nullable=False),
     Column("table", _NAME, nullable=False),
@@ -67,6 +67,8 @@ LOG = Table(
     Column("old", _JSON, comment="the row before, whole"),
     Column("new", _JSON, comment="the row after, whole or what has changed"),
     Column("schema_version", String(16), comment="of the columns that are recorded"),
+    # Transactions come in their order, so PostgreSQL needs to know no more than where each begins.
+    Index("ix_audit_log_transaction", "transaction_id", postgresql_using="brin"),
     Index("ix_audit_log_object", "table", "object_id", "id"),
     sqlite_autoincrement=True,  # no id is used again, whatever is deleted
 )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from sqlalchemy import JSON, Text, cast, func, insert, select
+from sqlalchemy import JSON, insert, select
 
+from sessionwise.audit import transactions
 from sessionwise.audit.asking.recorded import check_tables
 from sessionwise.audit.context import current
 from sessionwise.audit.recording.forms import as_json
@@ -63,7 +63,7 @@ class Writer:
         actor, known = current(), self._head
         is_known = known is not None and known.root() is root and known.actor == actor
         if known is None or not is_known or (self.is_shaken and not _is_there(connection, known)):
-            known = self._head = _Head(ref(root), actor, _begin(connection, actor))
+            known = self._head = _Head(ref(root), actor, transactions.add(connection, actor))
         self.is_shaken = False
         return known.id
 
@@ -73,21 +73,6 @@ def _is_there(connection: Connection, head: _Head) -> bool:
     return connection.scalar(query) is not None
 
 
-def _begin(connection: Connection, actor: Actor) -> int:
-    values: dict[str, Any] = {
-        "at": datetime.now(UTC),
-        "actor": actor.name,
-        "reason": actor.reason,
-        "request_id": actor.request_id,
-        "context": dict(actor.context) or None,
-    }
-    values = _stored(connection, values)
-    if connection.dialect.name == "postgresql":
-        values["native_id"] = cast(func.pg_current_xact_id(), Text)
-    key: Any = connection.execute(insert(TRANSACTION).values(values)).inserted_primary_key
-    return int(key[0])
-
-
 def _stored(connection: Connection, values: dict[str, Any]) -> dict[str, Any]:
     """Return values as the columns take them: moments without zone, JSON as text, where it is."""
     dialect = connection.dialect
@@ -95,7 +80,7 @@ def _stored(connection: Connection, values: dict[str, Any]) -> dict[str, Any]:
     stored = dict(values)
     if dialect.name != "postgresql":
         stored["at"] = stored["at"].replace(tzinfo=None)
-    for name in ("old", "new", "context"):
+    for name in ("old", "new"):
         if stored.get(name) is not None and not is_json:
             stored[name] = as_json(stored[name])
     return stored

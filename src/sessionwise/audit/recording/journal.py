@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Text, bindparam, cast, func, insert, select, text, tuple_
+from sqlalchemy import Text, bindparam, func, insert, select, text, tuple_
 
+from sessionwise.audit import transactions
 from sessionwise.audit.context import current
 from sessionwise.audit.recording.forms import as_json, text_of
 from sessionwise.audit.recording.work import Head
-from sessionwise.audit.tables import LOG, SALT, TRANSACTION
+from sessionwise.audit.tables import LOG, SALT
 from sessionwise.loading.keys import chunks
 from sessionwise.transaction import activity
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Dialect, Insert
 
-    from sessionwise.audit.context import Actor
     from sessionwise.audit.recording.changes import Record
     from sessionwise.audit.recording.forms import Row
     from sessionwise.audit.recording.work import Work
@@ -160,7 +160,7 @@ def _head(connection: Connection, work: Work) -> int:
     if found:
         id_ = int(found)
     else:
-        id_ = _begin(connection, actor)
+        id_ = transactions.add(connection, actor)
         if shared is not None:
             connection.execute(text(shared[1]), {"id": id_})
     work.heads.append(Head(activity.of(connection).depth, actor, id_))
@@ -169,22 +169,6 @@ def _head(connection: Connection, work: Work) -> int:
 
 def _has_triggers(work: Work) -> bool:
     return work.captures is not None and bool(work.captures.triggers)
-
-
-def _begin(connection: Connection, actor: Actor) -> int:
-    values: dict[str, Any] = {
-        "at": datetime.now(UTC),
-        "actor": actor.name,
-        "reason": actor.reason,
-        "request_id": actor.request_id,
-        "context": dict(actor.context) or None,
-    }
-    if connection.dialect.name == "postgresql":
-        values["native_id"] = cast(func.pg_current_xact_id(), Text)
-    elif connection.dialect.name in {"mysql", "mariadb"} and values["context"] is not None:
-        values["context"] = as_json(values["context"])
-    made: Any = connection.execute(insert(TRANSACTION).values(values)).inserted_primary_key
-    return int(made[0])
 
 
 _SHARED = {
