@@ -22,9 +22,11 @@ from sessionwise import (
     OptionError,
     Outcome,
     Retry,
+    Session,
     TransactionDoomedError,
     TransactionJoinError,
 )
+from sessionwise.audit import Audit, actor
 from sessionwise.database import AsyncDatabase, Database
 from sessionwise.transaction import receipt
 from tests.backends import Blocking, on
@@ -94,6 +96,16 @@ class TestUnits:
 
         assert make().run(unit, "Alice") == "Alice"
         assert db.names() == ["Alice"]
+
+    def test_audited(self, db: Backend, make: Any) -> None:
+        audit = Audit(Base.metadata, capture="session")
+        audit.install(db.observer)
+        with actor("alice"):
+            make(audit=audit).run(lambda session: session.add(User(id=1, name="Ann")))
+        with Session(db.observer) as session:
+            (change,) = audit.history(session, User, 1)
+        audit.uninstall(db.observer, drop_tables=True)
+        assert (change.action, change.actor) == ("INSERT", "alice")
 
     def test_from_env(self, db: Backend, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         class_: Any = AsyncDatabase if db.driver.is_async else Database
