@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from sessionwise.errors import CommitUnknownError
@@ -13,7 +14,7 @@ from sessionwise.transfer.rejects_file import RejectsFile
 from sessionwise.transfer.tally import send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from sqlalchemy import Engine, Table
 
@@ -36,9 +37,12 @@ def at_once(
         rejects.begin()
     commits = False
     try:
-        with Session(engine, audit=options.audit) as session:
+        with (
+            closing(_pieces(inputs, options)) as pieces,
+            Session(engine, audit=options.audit) as session,
+        ):
             patient(session.connection(bind_arguments={"clause": table}))
-            for piece in _pieces(inputs, options):
+            for piece in pieces:
                 stored = send(
                     session,
                     table,
@@ -67,7 +71,7 @@ def at_once(
     return 0
 
 
-def _pieces(inputs: Inputs, options: LoadOptions) -> Iterator[Piece]:
+def _pieces(inputs: Inputs, options: LoadOptions) -> Generator[Piece, None, None]:
     for one in inputs:
         # Two rows of one key are found where an upsert has all rows of a file before it.
         yield from whole(inputs, one) if options.upsert else cut(inputs, one, PIECE_ROWS)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import closing
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from sessionwise.transfer.pieces import Piece
 
@@ -25,7 +26,7 @@ class StoppedError(Exception):
 
 
 def work(
-    pieces: Iterable[Piece], store: Callable[[Piece], _T], jobs: int
+    pieces: Generator[Piece, None, None], store: Callable[[Piece], _T], jobs: int
 ) -> Generator[_T, None, None]:
     """Give what ``store`` returns for each piece, in no order.
 
@@ -35,7 +36,8 @@ def work(
     :param jobs: how many pieces are stored at the same time; one by one in the caller's thread.
     """
     if jobs == 1:
-        yield from map(store, pieces)
+        with closing(pieces):
+            yield from map(store, pieces)
         return
     threads = _Threads(pieces, store, jobs)
     try:
@@ -48,7 +50,9 @@ def work(
 class _Threads(Generic[_T]):
     """A reader, and workers that it hands its pieces to."""
 
-    def __init__(self, pieces: Iterable[Piece], store: Callable[[Piece], _T], jobs: int) -> None:
+    def __init__(
+        self, pieces: Generator[Piece, None, None], store: Callable[[Piece], _T], jobs: int
+    ) -> None:
         self._pieces = pieces
         self._store = store
         self._stopped = threading.Event()
@@ -98,7 +102,7 @@ class _Threads(Generic[_T]):
             raise StoppedError
 
     def _read(self) -> None:
-        with _Telling(self):
+        with _Telling(self), closing(self._pieces):
             for piece in self._pieces:
                 piece.check = self._check
                 self._hand_over(piece)

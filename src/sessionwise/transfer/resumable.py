@@ -19,7 +19,7 @@ from sessionwise.transfer.rejects_file import RejectsFile
 from sessionwise.transfer.tally import send
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from contextlib import AbstractContextManager
 
     from sqlalchemy import Engine, Table
@@ -107,7 +107,7 @@ class _Pieces:
         if engine.dialect.name == "sqlite":
             self._turn = threading.Lock()  # there is one writer
 
-    def cut(self, inputs: Inputs) -> Iterator[Piece]:
+    def cut(self, inputs: Inputs) -> Generator[Piece, None, None]:
         """Give the pieces that are still to be stored."""
         for one in inputs:
             state = self._checkpoints[one]
