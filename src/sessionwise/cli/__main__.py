@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import NoReturn
 
 from sessionwise.cli.interrupt import INTERRUPTED
 
@@ -23,7 +25,27 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    app(prog_name="sessionwise")
+    try:
+        app(prog_name="sessionwise")
+    except SystemExit as end:
+        _end(end.code if isinstance(end.code, int) else 0)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process at once.
+
+    Everything has been closed by its own block. Threads of pyarrow's that come back from reading
+    while the interpreter is taken down would wait for it, or end the process by a signal.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:  # whoever has read it wanted no more
+        code = code or 1
+    except OSError as error:
+        os.write(2, f"sessionwise: the output could not be written: {error.strerror}\n".encode())
+        code = 2
+    os._exit(code)
 
 
 if __name__ == "__main__":

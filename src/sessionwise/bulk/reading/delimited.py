@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter, deque
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import islice
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from sessionwise.bulk.reading import batches, files
@@ -24,6 +25,10 @@ __all__ = ["Delimited"]
 
 _BLOCKS = (1 << 20, 1 << 26)
 """Bytes that pyarrow parses at a time, which has to hold a row; past that it is the csv module."""
+
+
+_PATIENCE = 1.0
+"""Seconds to wait for pyarrow to notice that nothing more is wanted."""
 
 
 class Delimited(Source):
@@ -169,7 +174,7 @@ class Delimited(Source):
                     quoted_strings_can_be_null=True,
                 ),
             }
-            with files.reading(self._file.name):
+            with files.reading(self._file.name), file.left_alone_afterwards():
                 reader = arrow_csv.open_csv(file, **options)
                 try:
                     yield from _up_to(end, reader)
@@ -323,18 +328,35 @@ class _Lines:
 
 
 class _Chained(io.RawIOBase):
-    """Some bytes, a file, and some bytes."""
+    """Some bytes, a file, and some bytes; pyarrow reads ahead in a thread of its own."""
 
     def __init__(self, first: bytes, file: io.BufferedReader, last: bytes) -> None:
         self._parts = [io.BytesIO(first), file, io.BytesIO(last)]
+        self._is_given_up = False
+        self._has_ended = Event()
+
+    @contextmanager
+    def left_alone_afterwards(self) -> Iterator[None]:
+        """Wait at the end of a block until nobody reads any more.
+
+        A thread that comes back from reading when the interpreter has ended waits for it forever,
+        and the process for the thread.
+        """
+        try:
+            yield
+        finally:
+            self._is_given_up = True
+            # What has read ahead as far as it may does not read on, and is not waited for long.
+            self._has_ended.wait(_PATIENCE)
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        while self._parts:
+        while self._parts and not self._is_given_up:
             data = self._parts[0].read(size)
             if data:
                 return data
             del self._parts[0]
+        self._has_ended.set()
         return b""
