@@ -233,7 +233,8 @@ def _plot_by_rows(results: list[Result]) -> None:
         axes.set_title(f"UPDATE by one statement, {database}", fontsize=9)
         axes.set_xlabel("rows")
         axes.set_ylabel("µs for a row")
-        axes.legend(fontsize=7)
+        if lines:
+            axes.legend(fontsize=7)
     figure.savefig(AUDIT_ROWS, dpi=90)
     plt.close(figure)
 
