@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sessionwise.audit import Audit
+from sqlalchemy import select
+
+from sessionwise.audit import Audit, AuditLog, AuditTransaction
 from sessionwise.audit.tables import METADATA
 from tests.archive import Base
 
@@ -54,3 +56,22 @@ def changes(db: Any, audit: Audit, session: Any, **wanted: Any) -> list[Any]:
 def sendable(db: Any, values: dict[str, Any]) -> dict[str, Any]:
     """Leave out what a driver cannot send: aiomysql has no bytes with a new PyMySQL."""
     return {**values, "raw": None} if db.driver.name == "aiomysql" else values
+
+
+def empty(db: Any) -> None:
+    """Empty the archive and its audit."""
+    with db.observer.begin() as connection:
+        for table in (*reversed(Base.metadata.sorted_tables), *METADATA.sorted_tables):
+            connection.execute(table.delete())
+
+
+def told(db: Any) -> list[tuple[Any, ...]]:
+    """Return who has changed what, in its order: the name of the row, the actor, the reason."""
+    log, said = AuditLog.__table__, AuditTransaction.__table__
+    with db.observer.connect() as connection:
+        found = connection.execute(
+            select(log.c.object_id, said.c.actor, said.c.reason)
+            .join(said, said.c.id == log.c.transaction_id)
+            .order_by(log.c.id)
+        )
+        return [tuple(row) for row in found]

@@ -9,17 +9,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 
-from sessionwise.audit import Audit, AuditLog, AuditTransaction, actor
-from sessionwise.audit.tables import METADATA
+from sessionwise.audit import Audit, actor
 from tests import servers
-from tests.archive import Author, Base
-from tests.audited import installed
+from tests.archive import Author
+from tests.audited import empty, installed, told
 from tests.backends import Database, on
 from tests.pgbouncer import pgbouncer
-
-LOG, SAID = AuditLog.__table__, AuditTransaction.__table__
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +28,8 @@ def audit(database: Database) -> Iterator[Audit]:
 @pytest.fixture
 def archive(db: Database, audit: Audit) -> Database:
     """Give a database whose archive and audit are empty."""
-    with db.observer.begin() as connection:
-        for table in (*reversed(Base.metadata.sorted_tables), *METADATA.sorted_tables):
-            connection.execute(table.delete())
+    empty(db)
     return db
-
-
-def told(db: Database) -> list[tuple[Any, ...]]:
-    """Return who has changed what, in its order: the name of the row, the actor, the reason."""
-    with db.observer.connect() as connection:
-        found = connection.execute(
-            select(LOG.c.object_id, SAID.c.actor, SAID.c.reason)
-            .join(SAID, SAID.c.id == LOG.c.transaction_id)
-            .order_by(LOG.c.id)
-        )
-        return [tuple(row) for row in found]
 
 
 def author(ident: int) -> Author:

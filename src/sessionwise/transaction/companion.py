@@ -60,7 +60,7 @@ def follow(session: Session, connection: Connection) -> None:
     if companion is not None:
         connection.__dict__[_ATTRIBUTE] = companion
         companion.begins(session, connection)
-    elif _ATTRIBUTE in connection.__dict__:
+    else:
         leave(connection)
 
 
