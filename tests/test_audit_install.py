@@ -252,7 +252,7 @@ class TestRights:
                     session.execute(text("DELETE FROM audit_log"))
                 session.rollback()
                 with pytest.raises(DBAPIError, match="permission denied"):
-                    session.execute(text("SELECT sessionwise_audit_current()"))
+                    session.execute(text("SELECT sessionwise_audit_transaction()"))
         finally:
             visitor.dispose()
             with bare.observer.begin() as connection:

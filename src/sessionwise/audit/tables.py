@@ -35,7 +35,13 @@ _JSON = (
 _NAME = String(255)
 # By its own collation MariaDB would take the keys "a" and "A" for one.
 _BINARY = mysql.VARCHAR(500, collation="utf8mb4_bin")
-_OBJECT = Text().with_variant(_BINARY, "mysql", "mariadb")
+# PostgreSQL compares each new key with some twenty of the index: by bytes that is soon done.
+_TABLE = _NAME.with_variant(postgresql.VARCHAR(255, collation="C"), "postgresql")
+_OBJECT = (
+    Text()
+    .with_variant(_BINARY, "mysql", "mariadb")
+    .with_variant(postgresql.TEXT(collation="C"), "postgresql")
+)
 
 TRANSACTION = Table(
     "audit_transaction",
@@ -61,7 +67,7 @@ LOG = Table(
     Column("transaction_id", _KEY, nullable=False),
     Column("at", _MOMENT, nullable=False, comment="UTC"),
     Column("action", String(8), nullable=False),
-    Column("table", _NAME, nullable=False),
+    Column("table", _TABLE, nullable=False),
     Column("object_id", _OBJECT),
     Column("previous_id", _OBJECT, comment="object_id before, where the primary key has changed"),
     Column("old", _JSON, comment="the row before, whole"),

@@ -20,11 +20,11 @@ from sessionwise.audit.triggers.artifact import DISABLED, MARK, Artifact, Key, d
 from sessionwise.audit.triggers.postgresql_values import (
     HOME,
     changed,
+    difference,
     identity,
     literal,
     quote,
     row,
-    unchanged,
 )
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ _EVENTS = {
 def shared(coverage: Coverage) -> Sequence[Artifact]:
     """Return the functions that those of the tables call."""
     return [
-        _function("sessionwise_audit_current", sql.CURRENT),
+        _function("sessionwise_audit_transaction", sql.ADD_TRANSACTION),
         _function("sessionwise_audit_hash", sql.HASH, arguments="text, text, text"),
         _function("sessionwise_audit_json", sql.JSON, arguments="text"),
     ]
@@ -112,7 +112,8 @@ def before_backfill(covered: Covered) -> Sequence[str]:
 
 def backfill(covered: Covered) -> str:
     """Record what the table has and the log has not."""
-    object_id = identity(covered.key, "r")
+    # The column's own collation may find different keys equal.
+    object_id = f'{identity(covered.key, "r")} COLLATE "C"'
     missing = f"""NOT EXISTS (
  SELECT FROM audit_log AS l
   WHERE l."table" = {literal(covered.name)} AND l.object_id = {object_id})"""
@@ -122,7 +123,6 @@ def backfill(covered: Covered) -> str:
         new="r",
         rows=f"{_identifier(covered.table)} AS r",
         where=missing,
-        at="clock_timestamp()",
         transaction="@transaction_id@",
     )
     insert = insert.replace(f"{HOME}.", "").replace(":", "\\:")
@@ -147,31 +147,34 @@ def cautions(coverage: Coverage) -> Iterable[str]:
 def _changes(covered: Covered) -> str:
     """Return what a table's trigger function does, for statements and for rows."""
     link, unlink = ("LINK", "UNLINK") if covered.is_link else ("INSERT", "DELETE")
-    different = changed(covered, "o", "n")
     rows_differ = changed(covered, "OLD", "NEW")
+    pairs = _insert(
+        covered,
+        "UPDATE",
+        old="o",
+        new="n",
+        rows=sql.PAIRS,
+        where=changed(covered, "o", "n"),
+        transaction=sql.TRANSACTION_OF_PAIR,
+    )
     branches = [
-        ("INSERT", "STATEMENT", "", _insert(covered, link, new="n", rows="new_rows AS n")),
-        ("DELETE", "STATEMENT", "", _insert(covered, unlink, old="o", rows="old_rows AS o")),
-        (
-            "UPDATE",
-            "STATEMENT",
-            sql.SAME_NUMBER,
-            _insert(covered, "UPDATE", old="o", new="n", rows=sql.PAIRS, where=different),
-        ),
-        ("INSERT", "ROW", "", _insert(covered, link, new="NEW")),
-        ("DELETE", "ROW", "", _insert(covered, unlink, old="OLD")),
-        ("UPDATE", "ROW", "", _insert(covered, "UPDATE", old="OLD", new="NEW", where=rows_differ)),
+        ("INSERT", "STATEMENT", _insert(covered, link, new="n", rows="new_rows AS n")),
+        ("DELETE", "STATEMENT", _insert(covered, unlink, old="o", rows="old_rows AS o")),
+        ("UPDATE", "STATEMENT", pairs),
+        ("INSERT", "ROW", _insert(covered, link, new="NEW")),
+        ("DELETE", "ROW", _insert(covered, unlink, old="OLD")),
+        ("UPDATE", "ROW", _insert(covered, "UPDATE", old="OLD", new="NEW", where=rows_differ)),
     ]
     lines = [
-        f"IF TG_OP = '{event}' AND TG_LEVEL = '{level}' THEN\n  {before}  {insert};\n"
-        for event, level, before, insert in branches
+        f"IF TG_OP = '{event}' AND TG_LEVEL = '{level}' THEN\n    {insert};\n"
+        for event, level, insert in branches
     ]
     return "  " + "  ELS".join(lines) + "  END IF;"
 
 
 def _truncation(covered: Covered) -> str:
     """Return what the function of TRUNCATE does: the rows are read while they are there."""
-    insert = _insert(covered, "TRUNCATE", old="o", rows="@sessionwise_rows@ AS o", at="$1")
+    insert = _insert(covered, "TRUNCATE", old="o", rows="@sessionwise_rows@ AS o")
     return sql.TRUNCATION.format(insert=insert)
 
 
@@ -183,8 +186,7 @@ def _insert(
     new: str | None = None,
     rows: str | None = None,
     where: str | None = None,
-    at: str = "now_at",
-    transaction: str = f"(SELECT {HOME}.sessionwise_audit_current())",
+    transaction: str = sql.TRANSACTION,
 ) -> str:
     """Return the INSERT of one action.
 
@@ -196,13 +198,12 @@ def _insert(
     after = row(covered, new, object_id) if new else "NULL"
     previous = "NULL"
     if old and new:
-        after += f" - {unchanged(covered, old, new)}"
-        previous = f"nullif({identity(covered.key, old)}, {object_id})"
+        after = difference(covered, old, new, object_id)
+        previous = f'nullif({identity(covered.key, old)} COLLATE "C", {object_id})'
     source = f"\n    FROM {rows}" if rows else ""
     condition = f"\n   WHERE {where}" if where else ""
     return sql.INSERT.format(
         transaction=transaction,
-        at=at,
         action=literal(action),
         table=literal(covered.name),
         object_id=object_id,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from sessionwise.audit.triggers.postgresql_values import HOME
 
 __all__ = [
+    "ADD_TRANSACTION",
     "AFTER_BACKFILL",
     "BEFORE_BACKFILL",
     "CREATE_FUNCTION",
     "CREATE_TRIGGER",
-    "CURRENT",
     "DROP_FUNCTION",
     "DROP_TRIGGER",
     "HASH",
@@ -17,7 +17,8 @@ __all__ = [
     "JSON",
     "PAIRS",
     "PRESENT",
-    "SAME_NUMBER",
+    "TRANSACTION",
+    "TRANSACTION_OF_PAIR",
     "TRIGGER_FUNCTION",
     "TRUNCATION",
 ]
@@ -41,28 +42,32 @@ _SETTINGS = "\n".join(
     ]
 )
 
-CURRENT = f"""CREATE OR REPLACE FUNCTION {HOME}.sessionwise_audit_current() RETURNS bigint
+ADD_TRANSACTION = f"""CREATE OR REPLACE FUNCTION {HOME}.sessionwise_audit_transaction()
+RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
   said jsonb := nullif(current_setting('sessionwise.audit', true), '');
-  known bigint := nullif(current_setting('sessionwise.audit_transaction', true), '');
-  native text := pg_current_xact_id()::text;
+  made bigint;
 BEGIN
-  -- Anybody may set a setting: it counts where the row is of this transaction.
-  IF known IS NOT NULL AND EXISTS (
-    SELECT FROM {HOME}.audit_transaction WHERE id = known AND native_id = native
-  ) THEN
-    RETURN known;
-  END IF;
   INSERT INTO {HOME}.audit_transaction (native_id, at, actor, reason, request_id, context)
-  VALUES (native, statement_timestamp(), said ->> 'actor', said ->> 'reason',
+  VALUES (pg_current_xact_id()::text, statement_timestamp(), said ->> 'actor', said ->> 'reason',
           said ->> 'request_id', said -> 'context')
-  RETURNING id INTO known;
-  PERFORM set_config('sessionwise.audit_transaction', known::text, true);
-  RETURN known;
+  RETURNING id INTO made;
+  PERFORM set_config('sessionwise.audit_transaction', made::text, true);
+  RETURN made;
 END
 $function$"""  # noqa: S608 - it is made of constants
-"""The id of the row of this transaction and actor; it is made when first asked for."""
+"""Makes the row of this transaction and actor; returns its id."""
+
+TRANSACTION = f"""(SELECT coalesce(
+    (SELECT t.id FROM {HOME}.audit_transaction AS t
+      WHERE t.id = nullif(current_setting('sessionwise.audit_transaction', true), '')::bigint
+        AND t.native_id = pg_current_xact_id()::text),
+    {HOME}.sessionwise_audit_transaction()))"""  # noqa: S608 - it is made of constants
+"""The id of the row of this transaction and actor, which is made when first asked for.
+
+Anybody may set a setting: it counts where the row is of this transaction. As a subquery it runs
+once for a statement, and not at all where no row is recorded."""
 
 HASH = f"""CREATE OR REPLACE FUNCTION {HOME}.sessionwise_audit_hash(
   of_table text, of_object text, value text
@@ -102,8 +107,6 @@ $function$"""
 TRIGGER_FUNCTION = f"""CREATE OR REPLACE FUNCTION {HOME}.{{name}}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 {_SETTINGS} AS $function$
-DECLARE
-  now_at timestamptz := clock_timestamp();
 BEGIN
 {{body}}
   RETURN NULL;
@@ -112,24 +115,22 @@ $function$"""
 
 INSERT = f"""INSERT INTO {HOME}.audit_log (transaction_id, at, action, "table", object_id,
     previous_id, old, new, schema_version)
-  SELECT {{transaction}}, {{at}}, {{action}}, {{table}}, {{object_id}},
+  SELECT {{transaction}}, (SELECT clock_timestamp()), {{action}}, {{table}}, {{object_id}},
     {{previous}}, {{old}}, {{new}}, {{version}}{{rows}}"""
-"""The transaction is a subquery: it runs once, and not at all where no row is recorded."""
+"""It has no parameters but the row of a row trigger: PostgreSQL would plan it again and again."""
 
 PAIRS = """(SELECT row_number() OVER () AS sessionwise_n, * FROM old_rows) AS o
-    JOIN (SELECT row_number() OVER () AS sessionwise_n, * FROM new_rows) AS n
-      USING (sessionwise_n)"""
+    FULL JOIN (SELECT row_number() OVER () AS sessionwise_n, * FROM new_rows) AS n
+      ON o.sessionwise_n = n.sessionwise_n"""
 
-SAME_NUMBER = """  IF (SELECT count(*) FROM old_rows) <> (SELECT count(*) FROM new_rows) THEN
-      RAISE EXCEPTION 'the audit cannot tell which row of % has become which', TG_RELID::regclass;
-    END IF;
-"""
+TRANSACTION_OF_PAIR = f"CASE WHEN o.sessionwise_n = n.sessionwise_n THEN {TRANSACTION} END"
+"""A row without its counterpart cannot be recorded: its transaction is NULL, and an error."""
 
 TRUNCATION = """  EXECUTE replace($rows$
   {insert}
   $rows$, '@sessionwise_rows@',
     CASE (SELECT relkind FROM pg_class WHERE oid = TG_RELID) WHEN 'p' THEN '' ELSE 'ONLY ' END
-    || format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME)) USING now_at;"""
+    || format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME));"""
 
 _FIND_HOME = """(
     SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_class AS c

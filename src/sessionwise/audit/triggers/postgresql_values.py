@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from sessionwise.audit.coverage import Covered
 
-__all__ = ["HOME", "changed", "identity", "literal", "quote", "row", "unchanged"]
+__all__ = ["HOME", "changed", "difference", "identity", "literal", "quote", "row"]
 
 HOME = "@sessionwise_home@"
 """Stands for the schema that the audit's tables are in, until the database says which it is."""
@@ -64,20 +65,22 @@ def row(covered: Covered, alias: str, object_id: str) -> str:
 
 def changed(covered: Covered, old: str, new: str) -> str:
     """Return the condition that an UPDATE has changed what is recorded of a row."""
-    return " OR ".join(
-        f"{_compared(column, old)} IS DISTINCT FROM {_compared(column, new)}"
-        for column in covered.columns
-    )
+    return " OR ".join(_differs(column, old, new) for column in covered.columns)
 
 
-def unchanged(covered: Covered, old: str, new: str) -> str:
-    """Return the SQL of an array of the columns that are the same in both; others are NULL."""
-    cases = (
-        f"CASE WHEN {_compared(column, old)} IS NOT DISTINCT FROM {_compared(column, new)} "
-        f"THEN {literal(column.name)} END"
+def difference(covered: Covered, old: str, new: str, object_id: str) -> str:
+    """Return the SQL of the columns that an UPDATE has changed, as JSON.
+
+    It is put together as text, so that a value that is the same costs no more than to compare it.
+    """
+    members = ", ".join(
+        f"CASE WHEN {_differs(column, old, new)} THEN "
+        f"{literal(json.dumps(column.name, ensure_ascii=False) + ':')} || "
+        f"coalesce(pg_catalog.to_json({_stored(covered, column, new, object_id)})::text, 'null') "
+        "END"
         for column in covered.columns
     )
-    return f"ARRAY[{', '.join(cases)}]::text[]"
+    return f"('{{' || pg_catalog.array_to_string(ARRAY[{members}], ',') || '}}')::jsonb"
 
 
 def identity(key: Iterable[Column[Any]], alias: str) -> str:
@@ -104,6 +107,10 @@ def _text(column: Column[Any], alias: str) -> str:
         return f"{alias}.{quote(column.name)}::text"
     form = _form(column, alias)
     return form if form.endswith("::text") else f"(pg_catalog.to_jsonb({form}) #>> '{{}}')"
+
+
+def _differs(column: Column[Any], old: str, new: str) -> str:
+    return f"{_compared(column, old)} IS DISTINCT FROM {_compared(column, new)}"
 
 
 def _compared(column: Column[Any], alias: str) -> str:
