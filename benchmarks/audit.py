@@ -19,8 +19,8 @@ CASE = "audit"
 UNIT_TARGET = "triggers ≤ 1.25, session ≤ 1.5"
 STATEMENT_TARGET = "triggers ≤ 2.5, linear"
 
-ROWS = (1_000, 10_000, 100_000)
-"""Rows that one statement changes: the cost of a row should stay what it is."""
+ROWS = {1_000: 7, 10_000: 7, 100_000: 2, 1_000_000: 1}
+"""Rows that one statement changes, and the rounds at most: what a row costs should not change."""
 TOO_SLOW = 50
 """How many times as long as without an audit: more rows are not waited for then."""
 
@@ -62,12 +62,13 @@ class Worker:
         )
         self._answer()
 
-    def tell(self, line: str) -> float:
-        """Have something done; return how many seconds it took."""
+    def tell(self, line: str) -> tuple[float, float]:
+        """Have something done; return the seconds it took, and those of this process's CPU."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
-        return float(self._answer())
+        seconds, cpu = map(float, self._answer().split())
+        return seconds, cpu
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
@@ -92,12 +93,13 @@ def run(database: str, new_engine: Callable[[], Engine], rounds: int) -> Iterato
             workers.append(worker := Worker(name, url))
             stack.callback(worker.close)
         what = f"load {2 * CHANGED}, change {CHANGED}, delete {CHANGED}, add {CHANGED}, commit"
-        timings = _compare(workers, "unit", 2 * CHANGED, min(rounds, 7))
+        timings, cpu = _compare(workers, "unit", 2 * CHANGED, min(rounds, 7))
         yield Result(f"{CASE}: unit of work", database, what, UNIT_TARGET, timings)
+        yield Result(f"{CASE}: unit of work, CPU", database, what, UNIT_TARGET, cpu)
         chosen = [one for one in workers if one.name in BY_STATEMENT]
-        for rows in ROWS:
+        for rows, at_most in ROWS.items():
             case = f"{CASE}: UPDATE of {rows:,} rows"
-            timings = _compare(chosen, "statement", rows, min(rounds, 2 if rows > 10_000 else 7))
+            timings, _ = _compare(chosen, "statement", rows, min(rounds, at_most))
             yield Result(case, database, "one statement", STATEMENT_TARGET, timings)
             for one in timings[1:]:
                 if one.median / timings[0].median > TOO_SLOW:
@@ -111,17 +113,27 @@ def _can_run(name: str, database: str) -> bool:
     return database == "postgresql" or name not in ONLY_POSTGRESQL
 
 
-def _compare(workers: Sequence[Worker], what: str, rows: int, rounds: int) -> list[Timing]:
-    """Time each worker once a round, in an order that turns, after a round to warm up."""
-    seconds: dict[str, list[float]] = {one.name: [] for one in workers}
-    for number in range(rounds + 1):
+def _compare(
+    workers: Sequence[Worker], what: str, rows: int, rounds: int
+) -> tuple[list[Timing], list[Timing]]:
+    """Time each worker once a round, in an order that turns, after a round to warm up.
+
+    The time is told in two ways: what passes, and what the CPU works in the application.
+    """
+    taken: dict[str, list[tuple[float, float]]] = {one.name: [] for one in workers}
+    first = 0 if rounds == 1 else 1
+    for number in range(first + rounds):
         turn = number % len(workers)
         for worker in [*workers[turn:], *workers[:turn]]:
             worker.tell(f"fill {rows}")
-            taken = worker.tell(what)
-            if number:
-                seconds[worker.name].append(taken)
-    return [Timing(one.name, seconds[one.name]) for one in workers]
+            both = worker.tell(what)
+            if number >= first:
+                taken[worker.name].append(both)
+    seconds, cpu = (
+        [Timing(name, [both[at] for both in those]) for name, those in taken.items()]
+        for at in (0, 1)
+    )
+    return seconds, cpu
 
 
 def _own_database(engine: Engine, name: str) -> URL:

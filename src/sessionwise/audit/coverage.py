@@ -157,7 +157,8 @@ class Coverage:
 
 def full_name(table: Table) -> str:
     """Return a table's name as the audit has it: ``"users"``, ``"schema.users"``."""
-    return table.name if table.schema is None else f"{table.schema}.{table.name}"
+    # A plain text: drivers take long over a ``quoted_name``.
+    return str(table.name) if table.schema is None else f"{table.schema}.{table.name}"
 
 
 def _name(one: Any, option: str) -> str:
