@@ -167,9 +167,7 @@ class TestDecision:
     @pytest.mark.parametrize("query", OPAQUE)
     def test_nobody_knows(self, session: Any, query: str) -> None:
         if query == "unknown table":
-            session.connection().exec_driver_sql(
-                "CREATE TEMPORARY TABLE club_view (id integer)"
-            )
+            session.connection().exec_driver_sql("CREATE TEMPORARY TABLE club_view (id integer)")
         session.add(Room(id=9, name="new"))
         session.execute(OPAQUE[query])
         assert session.report().autoflushes == 1
