@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -110,3 +112,19 @@ def library(db: Database) -> Database:
 def server_url(request: pytest.FixtureRequest, database_servers: Servers) -> Any:
     """Give the URL of each kind of database in turn, without a driver."""
     return database_servers.url(request.param)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """Give a directory on a disk with one megabyte, which servers can see, too."""
+    disk = Path(tempfile.mkdtemp(prefix="sessionwise-small-"))
+    disk.chmod(0o755)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0777", "tmpfs", str(disk)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        disk.rmdir()
+        pytest.skip("only root may mount a disk")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    disk.rmdir()

@@ -8,8 +8,6 @@ import json
 import os
 import resource
 import socket
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -261,22 +259,6 @@ def test_connection_is_lost_by_a_dump(shop: Shop) -> None:
 
 
 # Its disk
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """Give a directory on a disk with one megabyte, which servers can see, too."""
-    disk = Path(tempfile.mkdtemp(prefix="sessionwise-small-"))
-    disk.chmod(0o755)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0777", "tmpfs", str(disk)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        disk.rmdir()
-        pytest.skip("only root may mount a disk")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-    disk.rmdir()
 
 
 def is_full(done: Done) -> str:
