@@ -253,5 +253,6 @@ def test_sqlite_undoes_all_where_its_disk_is_full(shelf: Archive) -> None:
             run(shelf, session, lambda s: s.bulk_insert(Author, rows("too many", 10_000)))
         with pytest.raises(TransactionDoomedError, match=FULL["sqlite"]):
             session.commit()
+        session.rollback()  # as the error says: nobody warns of it
     assert stored(shelf) == {}
     assert records(shelf) == 0

@@ -19,7 +19,6 @@ from sessionwise.transaction.callsite import application_frame, describe, warn_c
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection
     from sqlalchemy.orm import Session, SessionTransaction
 
 __all__ = [
@@ -136,13 +135,16 @@ def is_contained(session: Session, failed: FailedBlock) -> bool:
         _memory(session).mode == "contained"
         and _is_handling(session, failed)
         and _statements(session) == failed.statements
-        and all(_is_intact(connection) for connection in internals.connections_of(session))
+        and _is_intact(session)
     )
 
 
-def _is_intact(connection: Connection) -> bool:
+def _is_intact(session: Session) -> bool:
     """Say whether the block was all that was undone: a deadlock ends the whole transaction."""
-    return not connection.invalidated and activity.of(connection).intact
+    return all(
+        not connection.invalidated and activity.of(connection).intact
+        for connection in internals.connections_of(session)
+    )
 
 
 def _statements(session: Session) -> int:
@@ -152,7 +154,12 @@ def _statements(session: Session) -> int:
 
 
 def discards_work(session: Session, inside: SessionTransaction | None) -> bool:
-    """Say whether a rollback of the savepoint, or of the whole unit, undoes work."""
+    """Say whether a rollback of the savepoint, or of the whole unit, undoes work.
+
+    What the server has given up is undone, and nothing but a rollback ends it.
+    """
+    if not _is_intact(session):
+        return False
     if session.new or session.dirty or session.deleted:
         return True
     if inside is None:
