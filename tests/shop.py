@@ -1,4 +1,7 @@
-"""A database, a folder, and the commands ``load`` and ``dump`` in processes of their own."""
+"""A database, a folder, and the commands ``load`` and ``dump`` in processes of their own.
+
+Also a database for ``load`` in the process of the test.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from sessionwise.cli.urls import checked_url
+from sessionwise.transfer.checkpoint import TABLE
+from tests.backends import OBSERVERS
 
 COMMAND = [sys.executable, "-m", "sessionwise.cli"]
 CSV = (
@@ -86,6 +91,34 @@ def opened(url: Any, folder: Path, make: type[AnyShop]) -> Iterator[AnyShop]:
     yield shop
     shop.execute(f"DROP TABLE IF EXISTS {shop.table}")
     shop.engine.dispose()
+
+
+@contextmanager
+def loadable(url: Any, folder: Path, table: sa.Table) -> Iterator[sa.Engine]:
+    """Give an engine whose database has a table, empty, and no checkpoints; they go again."""
+    backend = url.get_backend_name()
+    url = url.set(drivername=OBSERVERS[backend])
+    if backend == "sqlite":
+        url = url.set(database=str(folder / "load.db"))
+    engine = sa.create_engine(url)
+    remove(engine, table)
+    table.create(engine)
+    yield engine
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    remove(engine, table)
+    engine.dispose()
+
+
+def remove(engine: sa.Engine, table: sa.Table) -> None:
+    for one in (TABLE, table):
+        one.drop(engine, checkfirst=True)
+
+
+def values_of(engine: sa.Engine, column: sa.Column[Any], order: Any = None) -> list[Any]:
+    """Return what a column has, in its own order or that of another."""
+    with engine.connect() as connection:
+        by = column if order is None else order
+        return list(connection.scalars(sa.select(column).order_by(by)))
 
 
 def told(done: Done) -> str:

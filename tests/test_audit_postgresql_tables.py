@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Computed,
     Date,
     DateTime,
+    Engine,
     Float,
     Integer,
     LargeBinary,
@@ -22,21 +23,20 @@ from sqlalchemy import (
     String,
     Table,
     create_engine,
-    select,
     text,
 )
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import UserDefinedType
 
-from sessionwise.audit import Audit, AuditLog
+from sessionwise.audit import Audit
 from sessionwise.audit.tables import METADATA
 from tests import servers
+from tests.archive import EDGES, PLENTY, Sample
+from tests.audited import installed
 from tests.backends import Database, on
-from tests.test_audit_postgresql import forget, log, owned, run
+from tests.triggered import Client, audited, forget, happened, logged
 
-pytestmark = on("psycopg")
-LOG = AuditLog.__table__
+on_postgresql = on("psycopg")
 
 
 class Pair(UserDefinedType[Any]):
@@ -48,30 +48,27 @@ class Pair(UserDefinedType[Any]):
         return "pair"
 
 
-@contextmanager
-def audited(db: Database, metadata: MetaData, *ddl: str, **options: Any) -> Iterator[Audit]:
-    audit = Audit(metadata, **options)
-    run(db, *ddl)
-    metadata.create_all(db.observer)
-    audit.install(db.observer)
-    assert audit.doctor(db.observer) == []
-    forget(db)
-    try:
-        yield audit
-    finally:
-        audit.uninstall(db.observer)
-        metadata.drop_all(db.observer)
+@pytest.fixture
+def engine(database: Database) -> Engine:
+    return database.observer
 
 
-@pytest.fixture(autouse=True)
-def _tables(db: Database) -> Iterator[None]:
-    METADATA.create_all(db.observer)
-    run(db, 'CREATE SCHEMA IF NOT EXISTS "Other Place"')
+@pytest.fixture
+def raw(engine: Engine) -> Iterator[Client]:
+    with Client(engine) as client:
+        yield client
+
+
+@pytest.fixture
+def place(raw: Client) -> Iterator[None]:
+    """Give a schema of an odd name."""
+    raw.execute('CREATE SCHEMA "Other Place"')
     yield
-    run(db, 'DROP SCHEMA "Other Place" CASCADE', f"DROP TABLE {', '.join(METADATA.tables)}")
+    raw.execute('DROP SCHEMA "Other Place" CASCADE')
 
 
-def test_names(db: Database) -> None:
+@on_postgresql
+def test_names_in_another_schema(engine: Engine, raw: Client, place: None) -> None:
     metadata = MetaData()
     odd = Table(
         'It\'s a "Table" % :x {y} of a.name that is longer than sixty',
@@ -83,15 +80,15 @@ def test_names(db: Database) -> None:
     )
     Table("people", metadata, Column("id", Integer, primary_key=True), schema="Other Place")
     Table("people", metadata, Column("id", Integer, primary_key=True))
-    with audited(db, metadata) as audit:
-        with db.observer.begin() as connection:
+    with audited(engine, metadata) as audit:
+        with engine.begin() as connection:
             connection.execute(odd.insert(), {"The Key": 1, "select": "s"})
             connection.execute(odd.update().values({'say "%s" :it\'s {}': "x"}))
             connection.execute(text('INSERT INTO "Other Place".people VALUES (5)'))
             connection.execute(text("INSERT INTO people VALUES (6)"))
             connection.execute(text('TRUNCATE "Other Place".people, people'))
         name = f"Other Place.{odd.name}"
-        assert log(db) == [
+        assert happened(engine) == [
             ("INSERT", name, "1"),
             ("UPDATE", name, "1"),
             ("INSERT", "Other Place.people", "5"),
@@ -99,37 +96,40 @@ def test_names(db: Database) -> None:
             ("TRUNCATE", "Other Place.people", "5"),
             ("TRUNCATE", "people", "6"),
         ]
-        assert log(db, "new")[1] == {'say "%s" :it\'s {}': "x"}
-        forget(db)
-        assert audit.backfill(db.observer) == {name: 1, "Other Place.people": 0, "people": 0}
+        assert logged(engine)[1].new == {'say "%s" :it\'s {}': "x"}
+        forget(engine)
+        assert audit.backfill(engine) == {name: 1, "Other Place.people": 0, "people": 0}
         narrow = Audit(metadata, tables=["people"])
-        narrow.install(db.observer)
-        assert narrow.doctor(db.observer) == []
+        narrow.install(engine)
+        assert narrow.doctor(engine) == []
 
 
-def test_the_audits_tables_may_be_in_another_schema(db: Database) -> None:
-    engine = db.new_engine(connect_args={"options": '-c search_path="Other\\ Place",public'})
+@on_postgresql
+def test_the_audits_tables_may_be_in_another_schema(
+    database: Database, raw: Client, place: None
+) -> None:
+    options = {"options": '-c search_path="Other\\ Place",public'}
+    engine = database.new_engine(connect_args=options)
     metadata = MetaData()
-    Table("things", metadata, Column("id", Integer, primary_key=True), schema="public")
+    Table("objects", metadata, Column("id", Integer, primary_key=True), schema="public")
     audit = Audit(metadata)
-    run(db, f"DROP TABLE {', '.join(METADATA.tables)}")
+    METADATA.drop_all(database.observer)
     try:
         metadata.create_all(engine)
         audit.install(engine)
         assert audit.doctor(engine) == []
-        run(db, "INSERT INTO things VALUES (1)")
-        with engine.connect() as connection:
-            found = connection.execute(text('SELECT "table" FROM "Other Place".audit_log'))
-            assert found.all() == [("public.things",)]
+        raw.execute("INSERT INTO objects VALUES (1)")
+        found = raw.ask('SELECT "table" FROM "Other Place".audit_log')
+        assert found == [("public.objects",)]
         audit.uninstall(engine)
         audit.uninstall(engine)
     finally:
         metadata.drop_all(engine)
         engine.dispose()
-        METADATA.create_all(db.observer)
 
 
-def test_partitions(db: Database) -> None:
+@on_postgresql
+def test_partitions(engine: Engine, raw: Client) -> None:
     metadata = MetaData()
     Table(
         "events",
@@ -143,9 +143,8 @@ def test_partitions(db: Database) -> None:
         "CREATE TABLE events_{0} PARTITION OF events "
         "FOR VALUES FROM ('{0}-01-01') TO ('{1}-01-01')"
     )
-    with audited(db, metadata) as audit:
-        run(
-            db,
+    with audited(engine, metadata) as audit:
+        raw.together(
             *(partition.format(year, year + 1) for year in (2025, 2026)),
             "INSERT INTO events VALUES (1, '2025-05-05', 'by the table')",
             "INSERT INTO events_2026 VALUES (2, '2026-06-06', 'by the partition')",
@@ -155,7 +154,7 @@ def test_partitions(db: Database) -> None:
             "DELETE FROM events_2026 WHERE id = 2",
             "INSERT INTO events_2026 SELECT 3, '2026-03-03' ON CONFLICT DO NOTHING",
         )
-        assert log(db) == [
+        assert happened(engine) == [
             ("INSERT", "events", '[1, "2025-05-05"]'),
             ("INSERT", "events", '[2, "2026-06-06"]'),
             ("UPDATE", "events", '[2, "2026-06-06"]'),
@@ -165,17 +164,18 @@ def test_partitions(db: Database) -> None:
             ("DELETE", "events", '[2, "2026-06-06"]'),
             ("INSERT", "events", '[3, "2026-03-03"]'),
         ]
-        assert log(db, "new")[2] == {"words": "changed"}
-        assert audit.doctor(db.observer) == []
-        forget(db)
-        run(db, "SET LOCAL session_replication_role = replica", "TRUNCATE events")
-        assert sorted(log(db)) == [
+        assert logged(engine)[2].new == {"words": "changed"}
+        assert audit.doctor(engine) == []
+        forget(engine)
+        raw.together("SET LOCAL session_replication_role = replica", "TRUNCATE events")
+        assert sorted(happened(engine)) == [
             ("TRUNCATE", "events", '[1, "2026-01-01"]'),
             ("TRUNCATE", "events", '[3, "2026-03-03"]'),
         ]
 
 
-def test_types(db: Database) -> None:
+@on_postgresql
+def test_types(engine: Engine, raw: Client) -> None:
     metadata = MetaData()
     place = postgresql.DOMAIN("place", Integer, check=text("VALUE > 0"))
     Table(
@@ -197,9 +197,9 @@ def test_types(db: Database) -> None:
         Column("fixed", postgresql.CHAR(5)),
         Column("zoned", DateTime(timezone=True)),
     )
-    with audited(db, metadata, 'CREATE TYPE pair AS (a int, "B" timestamptz)'):
-        run(
-            db,
+    raw.execute('CREATE TYPE pair AS (a int, "B" timestamptz)')
+    with audited(engine, metadata):
+        raw.together(
             "SET LOCAL TimeZone = 'Asia/Tokyo'",
             """INSERT INTO things (id, place, point, numbers, prices, words, bits, range, address,
                  document, "binary", ratio, fixed, zoned)
@@ -211,7 +211,7 @@ def test_types(db: Database) -> None:
             "UPDATE things SET document = '{}'",
             "UPDATE things SET document = '{ }'",
         )
-        inserted, second, third, fourth = log(db, "new")
+        inserted, second, third, fourth = (one.new for one in logged(engine))
         assert inserted == {
             "id": 7,
             "twice": 14,
@@ -232,58 +232,36 @@ def test_types(db: Database) -> None:
         assert second == {"document": '{"a": "\\u0000"}', "ratio": "-Infinity"}
         assert third == {"document": '"\\ud83d"', "point": None}
         assert fourth == {"document": {}}
-    run(db, "DROP TYPE pair")
+    raw.execute("DROP TYPE pair")
 
 
-def test_more_columns_than_a_function_takes(db: Database) -> None:
-    metadata = MetaData()
-    columns = [Column(f"c{n}", Integer, default=n) for n in range(300)]
-    wide = Table("wide", metadata, Column("id", Integer, primary_key=True), *columns)
-    with audited(db, metadata):
-        with db.observer.begin() as connection:
-            connection.execute(wide.insert(), {"id": 1})
-            connection.execute(wide.update().values(c299=0))
-        assert log(db, "new") == [
-            {"id": 1, **{f"c{n}": n for n in range(300)}},
-            {"c299": 0},
-        ]
-
-
-def test_rules_of_row_security(db: Database) -> None:
-    metadata = MetaData()
-    Table("secrets", metadata, Column("id", Integer, primary_key=True))
-    with audited(db, metadata):
-        run(
-            db,
-            "ALTER TABLE secrets ENABLE ROW LEVEL SECURITY",
-            "CREATE ROLE reader",
-            "GRANT ALL ON secrets TO reader",
-            "CREATE POLICY few ON secrets TO reader USING (id < 2)",
-            "INSERT INTO secrets VALUES (1), (2)",
-            "SET ROLE reader",
-            "TRUNCATE secrets",
-            "RESET ROLE",
-            "DROP OWNED BY reader",
-            "DROP ROLE reader",
+@on_postgresql
+def test_settings_of_the_client_do_not_count(db: Database, raw: Client) -> None:
+    """Zone, digits, styles and the search path are those of whoever writes."""
+    with installed(db), db.session() as session:
+        session.add(Sample(id=1, **PLENTY))
+        session.add(Sample(id=2, **EDGES))
+        session.commit()
+        plain = [one.new for one in logged(db.observer)]
+        raw.together(
+            "SET LOCAL TimeZone = 'Asia/Tokyo'",
+            "SET LOCAL extra_float_digits = -10",
+            "SET LOCAL bytea_output = 'escape'",
+            "SET LOCAL DateStyle = 'SQL, DMY'",
+            "SET LOCAL IntervalStyle = 'iso_8601'",
+            "CREATE SCHEMA elsewhere",
+            "CREATE TABLE elsewhere.audit_log (id int)",
+            "CREATE FUNCTION elsewhere.clock_timestamp() RETURNS timestamptz LANGUAGE sql "
+            "AS $$ SELECT '1970-01-01 00:00+00'::timestamptz $$",
+            "SET LOCAL search_path = elsewhere, pg_catalog, public",
+            "DELETE FROM samples",
+            "DROP SCHEMA elsewhere CASCADE",
         )
-        assert log(db)[2:] == [("TRUNCATE", "secrets", "1"), ("TRUNCATE", "secrets", "2")]
-
-
-def test_rows_that_a_policy_hides_from_the_functions(db: Database) -> None:
-    """What is not seen cannot be recorded: it is not deleted either."""
-    metadata = MetaData()
-    Table("secrets", metadata, Column("id", Integer, primary_key=True))
-    with audited(db, metadata):
-        run(db, "INSERT INTO secrets VALUES (1), (2)")
-        with owned(db):
-            run(
-                db,
-                "ALTER TABLE secrets ENABLE ROW LEVEL SECURITY",
-                "CREATE POLICY few ON secrets TO owner USING (id < 2)",
-            )
-            with pytest.raises(DBAPIError, match="row-level security"):
-                run(db, "TRUNCATE secrets")
-        assert [action for action, _, _ in log(db)] == ["INSERT", "INSERT"]
+        assert [one.old for one in logged(db.observer)][2:] == plain
+        assert raw.ask("SELECT extract(year FROM min(at)) > 1970 FROM audit_log") == [(True,)]
+    assert plain[0]["zoned"] == "2026-01-02T03:04:05.678901+00:00"
+    assert plain[0]["real"] == 0.1 + 0.2
+    assert plain[0]["raw"] == PLENTY["raw"].hex()
 
 
 LOOSE = (
@@ -291,46 +269,42 @@ LOOSE = (
 )
 
 
-def test_texts_that_a_collation_takes_for_the_same(
-    db: Database, request: pytest.FixtureRequest
-) -> None:
+@pytest.fixture
+def with_contrib() -> Iterator[Engine]:
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(servers.postgresql_with_contrib())
+        except servers.ServerUnavailable as unavailable:
+            pytest.skip(str(unavailable))
+        engine = create_engine(url.set(drivername="postgresql+psycopg"))
+        yield engine
+        engine.dispose()
+
+
+def test_texts_that_a_collation_takes_for_the_same(with_contrib: Engine) -> None:
     """``citext``, and collations that are not deterministic: another case is a change."""
-    stack = ExitStack()
-    request.addfinalizer(stack.close)
-    try:
-        url = stack.enter_context(servers.postgresql_with_contrib())
-    except servers.ServerUnavailable as unavailable:
-        pytest.skip(str(unavailable))
-    engine = create_engine(url.set(drivername="postgresql+psycopg"))
     metadata = MetaData()
     Table(
-        "things",
+        "objects",
         metadata,
         Column("id", postgresql.CITEXT, primary_key=True),
         Column("word", postgresql.CITEXT),
         Column("loose", String(20, collation="loose")),
     )
-    audit = Audit(metadata)
-    with engine.begin() as connection:
-        connection.execute(text("CREATE EXTENSION citext"))
-        connection.execute(text(LOOSE))
-    metadata.create_all(engine)
-    audit.install(engine)
-    with engine.begin() as connection:
-        for statement in (
-            "INSERT INTO things VALUES ('a', 'word', 'loose')",
-            "UPDATE things SET word = 'Word'",
-            "UPDATE things SET loose = 'Loose'",
-            "UPDATE things SET id = 'A'",
-        ):
-            connection.execute(text(statement))
-        rows = connection.execute(
-            select(LOG.c.object_id, LOG.c.previous_id, LOG.c.new).order_by(LOG.c.id)
-        )
-        assert [tuple(row) for row in rows] == [
-            ("a", None, {"id": "a", "word": "word", "loose": "loose"}),
-            ("a", None, {"word": "Word"}),
-            ("a", None, {"loose": "Loose"}),
-            ("A", "a", {"id": "A"}),
-        ]
-    engine.dispose()
+    with Client(with_contrib) as raw:
+        raw.execute("CREATE EXTENSION citext", LOOSE)
+        with audited(with_contrib, metadata):
+            raw.execute(
+                "INSERT INTO objects VALUES ('a', 'word', 'loose')",
+                "UPDATE objects SET word = 'Word'",
+                "UPDATE objects SET loose = 'Loose'",
+                "UPDATE objects SET id = 'A'",
+            )
+            found = [(one.object_id, one.previous_id, one.new) for one in logged(with_contrib)]
+        raw.execute("DROP COLLATION loose", "DROP EXTENSION citext")
+    assert found == [
+        ("a", None, {"id": "a", "word": "word", "loose": "loose"}),
+        ("a", None, {"word": "Word"}),
+        ("a", None, {"loose": "Loose"}),
+        ("A", "a", {"id": "A"}),
+    ]

@@ -38,7 +38,7 @@ from sessionwise.transfer import (
 )
 from sessionwise.transfer.checkpoint import TABLE
 from sessionwise.transfer.reject_columns import without_reject_columns
-from tests.backends import OBSERVERS
+from tests.shop import loadable, values_of
 
 USERS = Table(
     "load_users",
@@ -51,19 +51,8 @@ USERS = Table(
 
 @pytest.fixture
 def engine(server_url: Any, tmp_path: Path) -> Iterator[Engine]:
-    backend = server_url.get_backend_name()
-    url = server_url.set(drivername=OBSERVERS[backend])
-    if backend == "sqlite":
-        url = url.set(database=str(tmp_path / "load.db"))
-    engine = create_engine(url)
-    TABLE.drop(engine, checkfirst=True)
-    USERS.drop(engine, checkfirst=True)
-    USERS.create(engine)
-    yield engine
-    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-    TABLE.drop(engine, checkfirst=True)
-    USERS.drop(engine, checkfirst=True)
-    engine.dispose()
+    with loadable(server_url, tmp_path, USERS) as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -78,13 +67,11 @@ def write(path: Path, rows: int, start: int = 0) -> Path:
 
 
 def ids(engine: Engine) -> list[int]:
-    with engine.connect() as connection:
-        return list(connection.scalars(select(USERS.c.id).order_by(USERS.c.id)))
+    return values_of(engine, USERS.c.id)
 
 
 def names(engine: Engine) -> list[str]:
-    with engine.connect() as connection:
-        return list(connection.scalars(select(USERS.c.name).order_by(USERS.c.id)))
+    return values_of(engine, USERS.c.name, USERS.c.id)
 
 
 def checkpoints(engine: Engine) -> list[tuple[int, bool, int]]:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from sessionwise.transfer import LoadOptions, load
 from sessionwise.transfer.checkpoint import TABLE
-from tests.backends import OBSERVERS
+from tests.shop import loadable, values_of
 
 ROWS, PIECE, KILLS = 20_000, 500, 20
 BAD_EVERY = 997
@@ -82,18 +82,8 @@ def ended(process: Any, ours: Any) -> Any:
 
 @pytest.fixture
 def engine(server_url: Any, tmp_path: Path) -> Iterator[Engine]:
-    backend = server_url.get_backend_name()
-    url = server_url.set(drivername=OBSERVERS[backend])
-    if backend == "sqlite":
-        url = url.set(database=str(tmp_path / "killed.db"))
-    engine = create_engine(url)
-    TABLE.drop(engine, checkfirst=True)
-    POINTS.drop(engine, checkfirst=True)
-    POINTS.create(engine)
-    yield engine
-    TABLE.drop(engine, checkfirst=True)
-    POINTS.drop(engine, checkfirst=True)
-    engine.dispose()
+    with loadable(server_url, tmp_path, POINTS) as engine:
+        yield engine
 
 
 def is_bad(number: int) -> bool:
@@ -110,8 +100,7 @@ def write(path: Path, *, bad: bool, rows: int = ROWS) -> Path:
 
 
 def numbers(engine: Engine) -> list[int]:
-    with engine.connect() as connection:
-        return list(connection.scalars(select(POINTS.c.number).order_by(POINTS.c.number)))
+    return values_of(engine, POINTS.c.number)
 
 
 def empty(engine: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sessionwise.audit import transactions
 from sessionwise.audit.context import current
 from sessionwise.audit.recording.recorder import Recorder
 from sessionwise.audit.recording.work import work_of
@@ -34,6 +35,9 @@ class Along:
     def begins(self, session: Session, connection: Connection) -> None:
         """Note whom the connection serves: a unit that only reads sends nothing more."""
         self._recorder.begins(session, connection)
+        # Where it has joined a transaction, nobody has told of savepoints since the last unit.
+        told(connection).savepoint_ended(0, undone=True)
+        work_of(connection).heads.savepoint_ended(0, undone=True)
 
     def before_write(
         self, connection: Connection, statement: str, context: Any, written: Touched | None
@@ -48,7 +52,17 @@ class Along:
         if not self.audit.captures(connection).triggers:
             return
         adopt(connection)
-        told(connection).tell(connection, current(), activity.of(connection).depth)
+        depth = activity.of(connection).depth
+        if told(connection).tell(connection, current(), depth):
+            work_of(connection).heads.clear()  # triggers make another row
+
+    def head(self, connection: Connection) -> int:
+        """Return the id of the transaction's row, for what is not recorded by the audit itself."""
+        self._tell(connection)
+        work, depth = work_of(connection), activity.of(connection).depth
+        has_triggers = bool(self.audit.captures(connection).triggers)
+        with work.busy():
+            return transactions.head(connection, work.heads, depth, has_triggers=has_triggers)
 
     def savepoint_ended(self, connection: Connection, depth: int, *, undone: bool) -> None:
         """Note what a savepoint's end has undone."""

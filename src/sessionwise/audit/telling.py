@@ -17,6 +17,7 @@ from weakref import ref
 from sqlalchemy import event
 
 from sessionwise.audit.context import NOBODY
+from sessionwise.audit.standing import Standing
 from sessionwise.errors import AuditError
 from sessionwise.transaction import activity
 
@@ -35,44 +36,43 @@ class Told:
     """What the database has been told in a connection's transaction."""
 
     root: ref[RootTransaction] | None
-    actors: list[tuple[int, Actor]] = field(default_factory=list)
-    """Who was named, and how many savepoints were open then; the last one stands."""
+    actors: Standing[Actor] = field(default_factory=Standing)
+    """Who was named."""
     was_told: bool = False
     """Whether anything was told, even if it is undone."""
     is_shaken: bool = False
     """Whether a savepoint has been undone, with rows that variables still speak of."""
 
-    def tell(self, connection: Connection, actor: Actor, depth: int) -> None:
-        """Tell who is at work, where that is news."""
+    def tell(self, connection: Connection, actor: Actor, depth: int) -> bool:
+        """Tell who is at work, where that is news; say whether it is somebody else than before."""
         way = _WAYS.get(connection.dialect.name)
-        last = self.actors[-1][1] if self.actors else None
+        last = self.actors.last
         if way is None or (last is None and actor == NOBODY and not way.tells_of_nobody):
-            return
+            return False
         if last == actor and not (self.is_shaken and way.is_shaken_by_savepoints):
-            return
+            return False
         if way.needs_transaction and activity.autocommits(connection):
             if actor == NOBODY:
-                return
+                return False
             raise AuditError.without_transaction(actor.name)
         way.tell(connection, actor, anew=last != actor)
         if last != actor:
-            self.actors.append((depth, actor))
+            self.actors.note(actor, depth)
         self.was_told, self.is_shaken = True, False
+        return last != actor
 
     def savepoint_ended(self, depth: int, *, undone: bool) -> None:
         """Forget what was told in a savepoint that is undone; it stands where it is released."""
-        if undone:
-            self.is_shaken = True
-            self.actors = [one for one in self.actors if one[0] <= depth]
-        else:
-            self.actors = [(min(at, depth), actor) for at, actor in self.actors]
+        self.is_shaken = self.is_shaken or undone
+        self.actors.savepoint_ended(depth, undone=undone)
 
     def end(self, connection: Connection) -> None:
         """Take back what was told, where it would outlive the transaction."""
         way = _WAYS.get(connection.dialect.name)
         if way is not None and self.was_told:
             way.end(connection)
-        self.actors, self.was_told = [], False
+        self.actors.clear()
+        self.was_told = False
 
 
 def told(connection: Connection) -> Told:

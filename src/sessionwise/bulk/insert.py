@@ -105,7 +105,8 @@ def savepoint(connection: Connection) -> Iterator[None]:
         nested.commit()
     except BaseException as error:
         try:
-            if nested.is_active:
+            # Interrupted, there may be nothing left to undo.
+            if connection.get_nested_transaction() is not None and not connection.invalidated:
                 nested.rollback()
         except DBAPIError:
             # After a deadlock there is no savepoint any more. The deadlock is what the caller is

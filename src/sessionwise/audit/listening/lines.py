@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sessionwise.audit.asking.shape import attributes_of
 from sessionwise.audit.encode import encode, encode_key, encode_untyped, key_text
 from sessionwise.audit.listening.net import NetChanges, read_row
+from sessionwise.audit.recording.changes import Record
 from sessionwise.errors import OptionError
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Told:
             return True
         return None not in state.mapper.primary_key_from_instance(state.object)
 
-    def line(self, dialect: Dialect) -> dict[str, Any]:
-        """Return the row's columns, but for the transaction's."""
+    def line(self, dialect: Dialect) -> Record:
+        """Return the row that is written."""
         after = self._after_flush()
         columns = {name: self._column(name) for name in self.changes}
         old = {
@@ -65,14 +66,16 @@ class Told:
             _named(name, columns): _encoded(after.get(name, value), columns[name], dialect)
             for name, (_, value) in self.changes.items()
         }
-        return {
-            "at": self.at,
-            "action": self.action,
-            "table": self.name,
-            "object_id": self._object_id(dialect),
-            "old": old if old and self.action not in {"INSERT", "LINK"} else None,
-            "new": new if new and self.action in {"INSERT", "LINK", "UPDATE"} else None,
-        }
+        return Record(
+            table=self.name,
+            version=None,
+            redacted=frozenset(),
+            action=self.action,
+            object_id=self._object_id(dialect),
+            previous_id=None,
+            old=old if old and self.action not in {"INSERT", "LINK"} else None,
+            new=new if new and self.action in {"INSERT", "LINK", "UPDATE"} else None,
+        )
 
     @property
     def _is_pending(self) -> bool:

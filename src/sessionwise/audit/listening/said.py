@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Table, event, inspect
 
 from sessionwise.audit.coverage import full_name
-from sessionwise.audit.listening.writing import Writer
+from sessionwise.audit.listening.writing import write
 from sessionwise.errors import OptionError
 from sessionwise.transaction import running
 
@@ -35,7 +35,6 @@ class _Order:
 class Said:
     """What the listeners of a session have said."""
 
-    writer: Writer = field(default_factory=Writer)
     waiting: list[Told] = field(default_factory=list)
     """What is written when a flush has given it its id, or its values."""
     recent: set[tuple[str, ...]] = field(default_factory=set)
@@ -48,7 +47,7 @@ class Said:
             return
         self.recent.add(told.key)
         if told.is_known:
-            self.writer.write(session, [told])
+            write(session, [told])
         else:
             self.waiting.append(told)
 
@@ -86,7 +85,7 @@ class Said:
         written = [one for one in self.waiting if one.has_row]
         self.forget()
         if written:
-            self.writer.write(session, written)
+            write(session, written)
 
     def forget(self) -> None:
         """Forget what was said: it is written, or rolled back."""
@@ -116,9 +115,7 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
 
 
 def _after_soft_rollback(session: Session, _transaction: Any) -> None:
-    known = of(session)
-    known.forget()
-    known.writer.is_shaken = True
+    of(session).forget()
 
 
 def _is_of(state: InstanceState[Any], table: str) -> bool:

@@ -28,10 +28,12 @@ class Record:
 
     table: str
     """The table, as the audit calls it."""
-    version: str
+    version: str | None
+    """Of the columns that are recorded; None: nobody says that it is all of them."""
     redacted: frozenset[str]
     action: str
-    object_id: str
+    object_id: str | None
+    """None: no row is meant, but the table."""
     previous_id: str | None
     old: Row | None
     new: Row | None

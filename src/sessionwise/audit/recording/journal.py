@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Text, bindparam, func, insert, select, text, tuple_
 
 from sessionwise.audit import transactions
-from sessionwise.audit.context import current
 from sessionwise.audit.recording.forms import as_json, text_of
-from sessionwise.audit.recording.work import Head
 from sessionwise.audit.tables import LOG, SALT
 from sessionwise.loading.keys import chunks
 from sessionwise.transaction import activity
@@ -22,13 +20,13 @@ from sessionwise.transaction import activity
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from sqlalchemy import Connection, Dialect, Insert
+    from sqlalchemy import BindParameter, Connection, Dialect, Insert
 
     from sessionwise.audit.recording.changes import Record
     from sessionwise.audit.recording.forms import Row
     from sessionwise.audit.recording.work import Work
 
-__all__ = ["write"]
+__all__ = ["write", "write_told"]
 
 
 def write(connection: Connection, work: Work, records: Iterable[Record]) -> None:
@@ -43,7 +41,22 @@ def write(connection: Connection, work: Work, records: Iterable[Record]) -> None
     for one in _redact(connection, redacted):
         rows.add(one)
     if rows.said:
-        rows.write(_head(connection, work))
+        has_triggers = work.captures is not None and bool(work.captures.triggers)
+        depth = activity.of(connection).depth
+        rows.write(transactions.head(connection, work.heads, depth, has_triggers=has_triggers))
+
+
+def write_told(connection: Connection, head: int, told: Iterable[tuple[datetime, Record]]) -> None:
+    """Write what listeners have told, by one statement: when, and what.
+
+    :param head: the id of the transaction's row.
+    """
+    rows = _Rows(connection)
+    moments = []
+    for at, one in told:
+        rows.add(one)
+        moments.append(at)
+    rows.write_each(head, moments)
 
 
 class _Rows:
@@ -55,8 +68,7 @@ class _Rows:
         dialect = connection.dialect
         self.add = self._add_to_text if dialect.name == "postgresql" else self._add
         self._form = _form(dialect)
-        now = datetime.now(UTC)
-        self._now = now if self._form.moment is None else self._form.moment(now)
+        self._began = datetime.now(UTC)
 
     def _add(self, one: Record) -> None:
         old, new = one.old, one.new
@@ -89,16 +101,31 @@ class _Rows:
         )
 
     def write(self, head: int) -> None:
-        """Send the rows."""
+        """Send the rows, as of one moment."""
         if self.connection.dialect.name == "postgresql":
             said = f"[{','.join(self.said)}]"
             parameters = {"head": head, "at": datetime.now(UTC), "rows": said}
             self.connection.execute(_INSERT_AT_ONCE, parameters)
             return
-        # As the driver takes them: SQLAlchemy would look at each value of each.
+        first = (head, self._moment(self._began))
+        self._send([first + row for row in self.said])
+
+    def write_each(self, head: int, moments: Sequence[datetime]) -> None:
+        """Send the rows, each with its own moment."""
+        if self.connection.dialect.name == "postgresql":
+            said = f"[{','.join(self.said)}]"
+            parameters = {"head": head, "moments": as_json(moments), "rows": said}
+            self.connection.execute(_INSERT_EACH, parameters)
+            return
+        rows = zip(moments, self.said, strict=True)
+        self._send([(head, self._moment(at), *said) for at, said in rows])
+
+    def _moment(self, at: datetime) -> Any:
+        return at if self._form.moment is None else self._form.moment(at)
+
+    def _send(self, rows: list[Any]) -> None:
+        """Send rows as the driver takes them: SQLAlchemy would look at each value of each."""
         names = self._form.names
-        first = (head, self._now)
-        rows: list[Any] = [first + row for row in self.said]
         if names is not None:
             rows = [dict(zip(names, row, strict=True)) for row in rows]
         self.connection.exec_driver_sql(self._form.sql, rows)
@@ -134,69 +161,47 @@ def _form(dialect: Dialect) -> _Form:
     return known
 
 
-_INSERT_AT_ONCE = text(
-    """
-INSERT INTO audit_log (transaction_id, at, action, "table", object_id, previous_id, old, new,
-                       schema_version)
-SELECT :head, :at, action, "table", object_id, previous_id, old, new, version
+_ROWS = """
+SELECT :head, {at}, action, "table", object_id, previous_id, old, new, version
 FROM ROWS FROM (
     jsonb_to_recordset(CAST(:rows AS jsonb)) AS (
         action text, "table" text, object_id text, previous_id text, old jsonb, new jsonb,
         version text
-    )
-) WITH ORDINALITY AS r (action, "table", object_id, previous_id, old, new, version, position)
+    ){moments}
+) WITH ORDINALITY AS r (action, "table", object_id, previous_id, old, new, version{moment},
+                        position)
 ORDER BY position
 """
-).bindparams(bindparam("at", type_=LOG.c.at.type), bindparam("head", type_=LOG.c.id.type))
 
 
-def _head(connection: Connection, work: Work) -> int:
-    """Return the id of the transaction's row, for who is at work now."""
-    actor = current()
-    if work.heads and work.heads[-1].actor == actor:
-        return work.heads[-1].id
-    shared = _SHARED.get(connection.dialect.name) if _has_triggers(work) else None
-    found = None if shared is None else connection.scalar(text(shared[0]))
-    if found:
-        id_ = int(found)
-    else:
-        id_ = transactions.add(connection, actor)
-        if shared is not None:
-            connection.execute(text(shared[1]), {"id": id_})
-    work.heads.append(Head(activity.of(connection).depth, actor, id_))
-    return id_
+def _insert_rows(*bound: BindParameter[Any], **places: str) -> Insert:
+    """Return the INSERT of PostgreSQL's; as a text it would be taken for one that may do all."""
+    rows = text(_ROWS.format(**places)).bindparams(bindparam("head", type_=LOG.c.id.type), *bound)
+    return insert(LOG).from_select(_COLUMNS, rows.columns(*_COLUMNS))
 
 
-def _has_triggers(work: Work) -> bool:
-    return work.captures is not None and bool(work.captures.triggers)
-
-
-_SHARED = {
-    "postgresql": (
-        "SELECT nullif(current_setting('sessionwise.audit_transaction', true), '')",
-        "SELECT set_config('sessionwise.audit_transaction', "
-        "CAST(CAST(:id AS bigint) AS text), true)",
-    ),
-    "sqlite": (
-        "SELECT transaction_id FROM audit_context",
-        "UPDATE audit_context SET transaction_id = :id",
-    ),
-    **dict.fromkeys(
-        ("mysql", "mariadb"),
-        ("SELECT @sessionwise_audit_transaction", "SET @sessionwise_audit_transaction = :id"),
-    ),
-}
-"""How the id of the transaction's row is shared with triggers: what asks for it, and tells it."""
+_INSERT_AT_ONCE = _insert_rows(
+    bindparam("at", type_=LOG.c.at.type), at=":at", moments="", moment=""
+)
+_INSERT_EACH = _insert_rows(
+    at="CAST(moment AS timestamptz)",
+    moments=", jsonb_array_elements_text(CAST(:moments AS jsonb))",
+    moment=", moment",
+)
 
 
 def _redact(connection: Connection, records: Sequence[Record]) -> Sequence[Record]:
-    """Put salted hashes in the place of values that are not to be stored."""
+    """Put salted hashes in the place of values that are not to be stored.
+
+    The salt is that of the key which the row had, before and after.
+    """
     if records:
-        salts = _salts(connection, dict.fromkeys((one.table, one.object_id) for one in records))
-        for one in records:
-            salt = salts[one.table, one.object_id]
-            one.old = _hashed(one.old, one.redacted, salt)
-            one.new = _hashed(one.new, one.redacted, salt)
+        keys = [(one.table, one.object_id) for one in records]
+        keys_before = [(one.table, one.previous_id or one.object_id) for one in records]
+        salts = _salts(connection, dict.fromkeys([*keys_before, *keys]))
+        for one, before, key in zip(records, keys_before, keys, strict=True):
+            one.old = _hashed(one.old, one.redacted, salts[before])
+            one.new = _hashed(one.new, one.redacted, salts[key])
     return records
 
 
@@ -211,7 +216,7 @@ def _hashed(row: Row | None, redacted: Iterable[str], salt: bytes) -> Row | None
     return {**row, **hashed}
 
 
-_SaltKey = tuple[str, str]
+_SaltKey = tuple[str, str | None]
 
 
 def _salts(connection: Connection, wanted: Iterable[_SaltKey]) -> dict[_SaltKey, bytes]:

@@ -1,4 +1,4 @@
-"""What the session's capture knows of a connection's transaction."""
+"""What the audit knows of a connection's transaction."""
 
 from __future__ import annotations
 
@@ -7,30 +7,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import ref
 
+from sessionwise.audit.standing import Standing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection, RootTransaction
     from sqlalchemy.orm import Session
 
-    from sessionwise.audit.context import Actor
     from sessionwise.audit.recording.bulk import Verb
+    from sessionwise.audit.transactions import Head
     from sessionwise.audit.triggers.installed import Captures
 
-__all__ = ["Head", "Work", "serve", "sessions_of", "work_of"]
+__all__ = ["Work", "serve", "sessions_of", "work_of"]
 
 _WORK = "_sessionwise_audit_work"
 _SESSIONS = "_sessionwise_audit_sessions"
-
-
-@dataclass(slots=True)
-class Head:
-    """A row of ``audit_transaction``."""
-
-    depth: int
-    """How many savepoints are around it."""
-    actor: Actor
-    id: int
 
 
 @dataclass(slots=True)
@@ -40,8 +32,10 @@ class Work:
     root: ref[RootTransaction] | None
     captures: Captures | None = None
     """Who records what; None: nobody has looked since the transaction began."""
-    heads: list[Head] = field(default_factory=list)
-    """Its rows; the last one stands."""
+    heads: Standing[Head] = field(default_factory=Standing)
+    """Its rows in ``audit_transaction``."""
+    opened: list[str] = field(default_factory=list)
+    """Its open savepoints, by name, where no companion counts them; see ``listening``."""
     is_busy: bool = False
     """Whether what is sent is the audit's own."""
     verb: Verb | None = None
@@ -62,11 +56,7 @@ class Work:
             self.verb.savepoint_ended(depth, undone=undone)
             if self.verb.depth > depth:
                 self.verb = None
-        if undone:
-            self.heads = [one for one in self.heads if one.depth <= depth]
-        else:
-            for one in self.heads:
-                one.depth = min(one.depth, depth)
+        self.heads.savepoint_ended(depth, undone=undone)
 
 
 def work_of(connection: Connection) -> Work:

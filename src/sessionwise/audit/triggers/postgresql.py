@@ -194,12 +194,13 @@ def _insert(
     :param rows: what is recorded from; none: the row of a row trigger.
     """
     object_id = identity(covered.key, new or old or "")
-    before = row(covered, old, object_id) if old else "NULL"
+    old_id = identity(covered.key, old) if old else "NULL"
+    before = row(covered, old, old_id) if old else "NULL"
     after = row(covered, new, object_id) if new else "NULL"
     previous = "NULL"
     if old and new:
         after = difference(covered, old, new, object_id)
-        previous = f'nullif({identity(covered.key, old)} COLLATE "C", {object_id})'
+        previous = f'nullif({old_id} COLLATE "C", {object_id})'
     source = f"\n    FROM {rows}" if rows else ""
     condition = f"\n   WHERE {where}" if where else ""
     return sql.INSERT.format(

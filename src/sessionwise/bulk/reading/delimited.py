@@ -353,10 +353,14 @@ class _Chained(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        while self._parts and not self._is_given_up:
-            data = self._parts[0].read(size)
-            if data:
-                return data
-            del self._parts[0]
+        try:
+            while self._parts and not self._is_given_up:
+                data = self._parts[0].read(size)
+                if data:
+                    return data
+                del self._parts[0]
+        except BaseException:
+            self._has_ended.set()
+            raise
         self._has_ended.set()
         return b""
