@@ -45,6 +45,10 @@ MANY = 25_000
 """More rows than there are in a chunk."""
 
 
+class Interrupted(BaseException):
+    """As Ctrl-C is one, but for event loops."""
+
+
 @pytest.fixture
 def papers(db: Database) -> Iterator[Database]:
     with stored(db):
@@ -337,6 +341,32 @@ class TestFiles:
                     export(session, select(Order), tmp_path / name, progress=progress)
             assert session.scalar(select(func.count()).select_from(Order)) == MANY
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("error", [ZeroDivisionError, Interrupted])
+    def test_what_is_not_wanted_is_not_read(self, many: Database, error: Any) -> None:
+        """To read the rows that are left would take hours, and drivers of MariaDB's would."""
+
+        def progress(_now: Any) -> None:
+            raise error
+
+        six = " UNION ALL ".join(f"SELECT {number} AS id" for number in range(6))
+        numbers = ", ".join(f"({six}) AS n{at}" for at in range(12))
+        with many.session() as session:
+            session.add(User(id=2, name="Bob"))
+            for format_ in ("csv", "parquet"):
+                with pytest.raises(error):
+                    export(
+                        session,
+                        text(f"SELECT n1.id FROM {numbers}"),
+                        io.BytesIO(),
+                        format=format_,
+                        progress=progress,
+                    )
+                if error is Interrupted:  # the connection may be given up, as by SQLAlchemy
+                    session.rollback()
+            assert session.scalar(select(func.count()).select_from(Order)) == MANY
+            session.commit()  # what was done before stands
+        assert many.names() == ["Alice", "Bob"][: 1 if error is Interrupted else 2]
 
     @on("sqlite3")
     def test_modes_and_links(self, db: Database, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.sql.expression import SelectBase
 from sqlalchemy.types import TypeDecorator
 
 from sessionwise.bulk.exporting.forms import to_json
+from sessionwise.bulk.exporting.stopping import left_early
 from sessionwise.errors import BulkInputError
 from sessionwise.transaction import activity
 
@@ -233,7 +234,8 @@ def rows(
     with closing(result):
         cursor = getattr(result, "raw", None) or result
         if isinstance(cursor, CursorResult):
-            yield _of_cursor(selected, result, cursor, chunk_size)
+            with left_early(selected.connection, cursor):
+                yield _of_cursor(selected, result, cursor, chunk_size)
             return
         # It is an event's own, with values as they are in Python.
         columns = selected.columns(list(result.keys()))

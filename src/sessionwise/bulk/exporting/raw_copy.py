@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.util import await_only
+from sqlalchemy.util import await_only, greenlet_spawn
 
+from sessionwise.bulk.exporting.stopping import by_another
 from sessionwise.bulk.writers.postgresql_copy import DRIVERS, raise_adapted
 from sessionwise.sql.touched import NOTHING, Touched
 from sessionwise.transaction.driver import sending
@@ -93,9 +94,7 @@ def copy_out(
             options = layout.sql.replace("%", "%%")
             statement = f"COPY (\n{sql}\n) TO STDOUT {options}"
             if driver == "psycopg2":
-                with raw.cursor() as cursor:
-                    cursor.copy_expert(cursor.mogrify(statement, parameters), gathered)
-                    rows = cursor.rowcount
+                rows = _out_of_psycopg2(raw, statement, parameters, gathered)
             elif connection.dialect.is_async:
                 rows = await_only(_out_async(raw, statement, parameters, gathered.write))
             else:
@@ -109,6 +108,7 @@ class _Gathered:
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
+        self.has_failed = False
         self._pieces: list[bytes] = []
         self._size = 0
 
@@ -121,7 +121,9 @@ class _Gathered:
     def finish(self) -> None:
         if self._pieces:
             block, self._pieces, self._size = b"".join(self._pieces), [], 0
+            self.has_failed = True
             self._write(block)
+            self.has_failed = False
 
 
 def _out(raw: Any, statement: str, parameters: Any, write: Callable[[Any], None]) -> int:
@@ -144,21 +146,40 @@ async def _out_async(
         return rows
 
 
+def _out_of_psycopg2(raw: Any, statement: str, parameters: Any, file: _Gathered) -> int:
+    with raw.cursor() as cursor:
+        try:
+            cursor.copy_expert(cursor.mogrify(statement, parameters), file)
+        except BaseException:
+            if file.has_failed:  # the next statement would wait for all that is still to come
+                raw.cancel()
+            raise
+        rows: int = cursor.rowcount
+        return rows
+
+
 def _out_of_asyncpg(
     connection: Connection, raw: Any, query: Sequence[Any], layout: Layout, write: Any
 ) -> int:
-    failed: list[Exception] = []
+    failed: list[BaseException] = []
+    stop = f"SELECT pg_cancel_backend({int(raw.get_server_pid())})"
 
     async def output(piece: bytes) -> None:
         if not failed:
             try:
                 write(piece)
-            except Exception as error:  # noqa: BLE001 - it is raised below
-                # asyncpg would wait forever for what is still to come: it is let pass.
+            except BaseException as error:  # noqa: BLE001 - it is raised below
+                # asyncpg would wait forever for what is still to come: it is stopped elsewhere,
+                # and let pass until then.
                 failed.append(error)
+                await greenlet_spawn(by_another, connection, stop)
 
-    with _adapted(connection):
-        status = await_only(raw.copy_from_query(*query, output=output, **layout.given))
+    try:
+        with _adapted(connection):
+            status = await_only(raw.copy_from_query(*query, output=output, **layout.given))
+    except connection.dialect.loaded_dbapi.Error:
+        if not failed:
+            raise
     if failed:
         raise failed[0]
     return int(status.rpartition(" ")[2])
