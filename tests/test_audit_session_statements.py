@@ -33,6 +33,7 @@ from sessionwise import (
     UnauditedWriteWarning,
 )
 from sessionwise.audit import Audit
+from sessionwise.audit.recording import journal
 from sessionwise.audit.tables import LOG
 from tests.archive import Author, Base, Book, Country, Dog, Letter, Page, Tag
 from tests.backends import Database, on
@@ -83,6 +84,19 @@ class TestUpdate:
     def test_without_one(self, shelf: Archive) -> None:
         shelf.run(lambda session: session.execute(update(PAGES).values(words="w1")))
         assert shelf.news() == [changed(2, "w2", "w1"), changed(3, "w3", "w1")]
+
+    def test_so_many_records_at_a_time(
+        self, shelf: Archive, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All of a million in one document are more than PostgreSQL's JSON can hold."""
+        monkeypatch.setattr(journal, "_AT_A_TIME", 2)
+        with shelf.session() as session:
+            with shelf.statements() as sent:
+                session.execute(update(PAGES).values(words=Page.words + "!"))
+            session.commit()
+        assert shelf.news() == [changed(at, f"w{at}", f"w{at}!") for at in (1, 2, 3)]
+        assert len([one for one in sent if "INSERT INTO audit_log" in one]) == 2
+        assert len({one.at for one in shelf.log()}) == 1
 
     def test_the_same_shape_with_other_values(self, shelf: Archive) -> None:
         """SQLAlchemy compiles a statement once, and sends it with other values."""

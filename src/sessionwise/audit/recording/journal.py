@@ -29,21 +29,20 @@ if TYPE_CHECKING:
 __all__ = ["write", "write_told"]
 
 
+_AT_A_TIME = 10_000
+"""Rows that one INSERT has at most: PostgreSQL's JSON holds 256 MB."""
+
+
 def write(connection: Connection, work: Work, records: Iterable[Record]) -> None:
-    """Write what has changed: one INSERT, and one for the transaction's row where that is new."""
-    rows = _Rows(connection)
-    redacted: list[Record] = []
-    for one in records:
-        if one.redacted:
-            redacted.append(one)
-        else:
+    """Write what has changed: an INSERT, and one for the transaction's row where that is new."""
+    has_triggers = work.captures is not None and bool(work.captures.triggers)
+    depth, at = activity.of(connection).depth, datetime.now(UTC)
+    for some in chunks(records, _AT_A_TIME):
+        rows = _Rows(connection)
+        for one in _redact(connection, some):
             rows.add(one)
-    for one in _redact(connection, redacted):
-        rows.add(one)
-    if rows.said:
-        has_triggers = work.captures is not None and bool(work.captures.triggers)
-        depth = activity.of(connection).depth
-        rows.write(transactions.head(connection, work.heads, depth, has_triggers=has_triggers))
+        head = transactions.head(connection, work.heads, depth, has_triggers=has_triggers)
+        rows.write(head, at)
 
 
 def write_told(connection: Connection, head: int, told: Iterable[tuple[datetime, Record]]) -> None:
@@ -68,7 +67,6 @@ class _Rows:
         dialect = connection.dialect
         self.add = self._add_to_text if dialect.name == "postgresql" else self._add
         self._form = _form(dialect)
-        self._began = datetime.now(UTC)
 
     def _add(self, one: Record) -> None:
         old, new = one.old, one.new
@@ -100,25 +98,24 @@ class _Rows:
             )
         )
 
-    def write(self, head: int) -> None:
+    def write(self, head: int, at: datetime) -> None:
         """Send the rows, as of one moment."""
         if self.connection.dialect.name == "postgresql":
-            said = f"[{','.join(self.said)}]"
-            parameters = {"head": head, "at": datetime.now(UTC), "rows": said}
+            parameters = {"head": head, "at": at, "rows": f"[{','.join(self.said)}]"}
             self.connection.execute(_INSERT_AT_ONCE, parameters)
             return
-        first = (head, self._moment(self._began))
+        first = (head, self._moment(at))
         self._send([first + row for row in self.said])
 
     def write_each(self, head: int, moments: Sequence[datetime]) -> None:
         """Send the rows, each with its own moment."""
         if self.connection.dialect.name == "postgresql":
-            said = f"[{','.join(self.said)}]"
-            parameters = {"head": head, "moments": as_json(moments), "rows": said}
+            rows = f"[{','.join(self.said)}]"
+            parameters = {"head": head, "moments": as_json(moments), "rows": rows}
             self.connection.execute(_INSERT_EACH, parameters)
             return
-        rows = zip(moments, self.said, strict=True)
-        self._send([(head, self._moment(at), *said) for at, said in rows])
+        both = zip(moments, self.said, strict=True)
+        self._send([(head, self._moment(at), *said) for at, said in both])
 
     def _moment(self, at: datetime) -> Any:
         return at if self._form.moment is None else self._form.moment(at)
@@ -195,11 +192,12 @@ def _redact(connection: Connection, records: Sequence[Record]) -> Sequence[Recor
 
     The salt is that of the key which the row had, before and after.
     """
-    if records:
-        keys = [(one.table, one.object_id) for one in records]
-        keys_before = [(one.table, one.previous_id or one.object_id) for one in records]
+    redacted = [one for one in records if one.redacted]
+    if redacted:
+        keys = [(one.table, one.object_id) for one in redacted]
+        keys_before = [(one.table, one.previous_id or one.object_id) for one in redacted]
         salts = _salts(connection, dict.fromkeys([*keys_before, *keys]))
-        for one, before, key in zip(records, keys_before, keys, strict=True):
+        for one, before, key in zip(redacted, keys_before, keys, strict=True):
             one.old = _hashed(one.old, one.redacted, salts[before])
             one.new = _hashed(one.new, one.redacted, salts[key])
     return records
