@@ -77,7 +77,7 @@ class TestInstall:
         audit = Audit(Base.metadata)
         audit.install(bare.engine)
         assert set(METADATA.tables) <= set(inspect(bare.engine).get_table_names())
-        assert {table for _, table in triggers(bare)} == AUDITED
+        assert {table for _, table in triggers(bare) if table} == AUDITED
         assert audit.doctor(bare.engine) == []
         with bare.statements() as sent:
             audit.install(bare.engine)
@@ -111,7 +111,7 @@ class TestInstall:
         assert all("audit.install" in str(one) for one in left)
         narrow.install(bare.engine)
         assert narrow.doctor(bare.engine) == []
-        assert {table for _, table in triggers(bare)} == {"authors"}
+        assert {table for _, table in triggers(bare) if table} == {"authors"}
         with bare.session(audit=Audit(Base.metadata, tables=[Author])) as session:
             session.add(Country(code="fr", name="France"))
             session.commit()

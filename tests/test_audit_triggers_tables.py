@@ -193,7 +193,8 @@ def test_what_is_left_over_can_be_removed(engine: Engine) -> None:
     bodies, nothing = bodies_for(engine.dialect.name), Coverage(MetaData())
     with audited(engine, things), engine.begin() as connection:
         left = bodies.present(connection, nothing)
-        for key in sorted(left, key=lambda key: ("trigger", "function", "table").index(key[0])):
+        order = ("trigger", "function", "view", "table")
+        for key in sorted(left, key=lambda key: order.index(key[0])):
             send(connection, bodies.removal(key))
         assert bodies.present(connection, nothing) == {}
         connection.execute(text("INSERT INTO thing (id) VALUES (1)"))

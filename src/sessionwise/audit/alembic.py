@@ -82,7 +82,7 @@ class CreateAuditTriggerOp(_AuditTriggerOp):
         :param create: the statements.
         :param drop: the statements that remove it.
         :param before: the statements that make what was there before.
-        :param kind: ``"trigger"``, ``"function"`` or ``"table"``.
+        :param kind: ``"trigger"``, ``"function"``, ``"view"`` or ``"table"``.
         """
         operations.invoke(cls(name, table, **made))
 
@@ -116,7 +116,7 @@ class DropAuditTriggerOp(_AuditTriggerOp):
 
         :param drop: the statements.
         :param create: the statements that make it once more.
-        :param kind: ``"trigger"``, ``"function"`` or ``"table"``.
+        :param kind: ``"trigger"``, ``"function"``, ``"view"`` or ``"table"``.
         """
         operations.invoke(cls(name, table, **made))
 

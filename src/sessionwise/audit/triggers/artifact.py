@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DISABLED", "MARK", "Artifact", "Bodies", "Key", "Kind", "digest"]
 
-Kind = Literal["table", "function", "trigger"]
+Kind = Literal["table", "view", "function", "trigger"]
 
 Key = tuple[Kind, str, str | None]
 """What artifact: its kind, its name, and for a trigger its table, as the audit calls it."""

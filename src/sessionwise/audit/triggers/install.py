@@ -32,6 +32,8 @@ __all__ = [
     "wanted",
 ]
 
+_REMOVED = ("trigger", "function", "view", "table")
+"""In which order kinds of artifacts are removed."""
 _NO_RIGHTS = "42501"
 """PostgreSQL's SQLSTATE for what this user may not do."""
 _NO_RIGHTS_MYSQL = frozenset({1044, 1142, 1227, 1370, 1419})
@@ -151,7 +153,7 @@ def uninstall(connection: Connection, coverage: Coverage, *, drop_tables: bool) 
     with _with_rights():
         begin(connection)
         present = bodies.present(connection, coverage)
-        for key in sorted(present, key=lambda key: ("trigger", "function", "table").index(key[0])):
+        for key in sorted(present, key=lambda key: _REMOVED.index(key[0])):
             send(connection, bodies.removal(key))
         if drop_tables:
             METADATA.drop_all(connection)

@@ -1,4 +1,4 @@
-"""SQLite: what makes its triggers, for each row, and the two tables that they share."""
+"""SQLite: what makes its triggers, for each row, and what they share."""
 
 from __future__ import annotations
 
@@ -42,13 +42,18 @@ _CONTEXT = (
 _CATALOG = """
 SELECT type, name, tbl_name, sql FROM sqlite_master
 WHERE type = 'trigger' AND substr(name, 1, {length}) = '{prefix}'
-OR type = 'table' AND name IN ('audit_context', '{replaced}')
+OR type = 'table' AND name IN ('audit_context', '{replaced}') OR name = '{begin}'
 """
 
 
 def shared(coverage: Coverage) -> Sequence[Artifact]:
-    """Return the tables that triggers need."""
-    return [_table("audit_context", _CONTEXT), _table(replaced.NAME, replaced.CREATE)]
+    """Return the tables that triggers need, and what makes the row of a transaction."""
+    return [
+        _table("audit_context", _CONTEXT),
+        _table(replaced.NAME, replaced.CREATE),
+        _view(recording.BEGIN, "SELECT 1 AS is_needed WHERE 0"),
+        _trigger("begin", recording.BEGIN, "INSTEAD OF INSERT", "", recording.begin()),
+    ]
 
 
 def of(covered: Covered, coverage: Coverage) -> Sequence[Artifact]:
@@ -71,16 +76,19 @@ def of(covered: Covered, coverage: Coverage) -> Sequence[Artifact]:
             ("replace", "BEFORE INSERT", *replaced.before_insert(covered)),
             ("replace_by_update", "BEFORE UPDATE", *replaced.before_update(covered)),
         ]
-    return [_trigger(covered, *event) for event in events]
+    name, table = covered.name, covered.table.name
+    return [_trigger(event, table, *about, serves=name) for event, *about in events]
 
 
 def present(connection: Connection, coverage: Coverage) -> Mapping[Key, str | None]:
     """Return what the database has; None is the digest of what somebody has changed."""
     tables = {one.table.name.lower(): one.name for one in coverage}
-    catalog = _CATALOG.format(length=len(PREFIX), prefix=PREFIX, replaced=replaced.NAME)
+    names = {"replaced": replaced.NAME, "begin": recording.BEGIN}
+    catalog = _CATALOG.format(length=len(PREFIX), prefix=PREFIX, **names)
     found: dict[Key, str | None] = {}
     for kind, name, table, sql in connection.execute(text(catalog)):
-        on = None if kind == "table" else tables.get(table.lower(), table)
+        serves_one = kind == "trigger" and table != recording.BEGIN
+        on = tables.get(table.lower(), table) if serves_one else None
         found[kind, name, on] = noted(sql)
     return found
 
@@ -124,12 +132,18 @@ def cautions(coverage: Coverage) -> Iterable[str]:
     )
 
 
-def _trigger(covered: Covered, event: str, when: str, condition: str, body: str) -> Artifact:
-    name = name_of(event, covered.table.name)
-    head = f"CREATE TRIGGER {quote(name)} {when} ON {quote(covered.table.name)} FOR EACH ROW\n"
+def _trigger(
+    event: str, table: str, when: str, condition: str, body: str, *, serves: str | None = None
+) -> Artifact:
+    """Return a trigger.
+
+    :param serves: the audited table that it is for; None where it serves all.
+    """
+    name = name_of(event, table)
+    head = f"CREATE TRIGGER {quote(name)} {when} ON {quote(table)} FOR EACH ROW\n"
     head += f"WHEN {condition}\nBEGIN\n" if condition else "BEGIN\n"
     drop = f"DROP TRIGGER IF EXISTS {quote(name)}"
-    artifact = Artifact("trigger", name, covered.name, f"{head}{body}END", (), (drop,))
+    artifact = Artifact("trigger", name, serves, f"{head}{body}END", (), (drop,))
     create = f"{head}{comment(artifact.digest)}{body}END"
     return replace(artifact, create=(drop, create))
 
@@ -139,6 +153,12 @@ def _table(name: str, body: str) -> Artifact:
     artifact = Artifact("table", name, None, body, (), (drop,))
     create = body.replace("(", f"({comment(artifact.digest)}", 1)
     return replace(artifact, create=(drop, create))
+
+
+def _view(name: str, query: str) -> Artifact:
+    drop, head = f"DROP VIEW IF EXISTS {name}", f"CREATE VIEW {name} AS "
+    artifact = Artifact("view", name, None, f"{head}{query}", (), (drop,))
+    return replace(artifact, create=(drop, f"{head}{comment(artifact.digest)}{query}"))
 
 
 def _check(covered: Covered) -> None:

@@ -25,28 +25,26 @@ if TYPE_CHECKING:
     from sessionwise.audit.coverage import Covered
 
 __all__ = [
+    "BEGIN",
     "after_delete",
     "after_insert",
     "after_unrecorded_update",
     "after_update",
     "backfill",
+    "begin",
 ]
 
-_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'"
+_NOW = "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 """The time of the statement, as SQLAlchemy stores it."""
 
-_TRANSACTION = f"""\
-  INSERT INTO audit_transaction (at, actor, reason, request_id, context)
-  SELECT {_NOW}, json_extract(said, '$.actor'), json_extract(said, '$.reason'),
-    json_extract(said, '$.request_id'), json_extract(said, '$.context')
-  FROM audit_context WHERE transaction_id IS NULL
-  UNION ALL SELECT {_NOW}, NULL, NULL, NULL, NULL
-  WHERE NOT EXISTS (SELECT 1 FROM audit_context) AND NOT EXISTS (
-    SELECT 1 FROM (SELECT * FROM audit_transaction ORDER BY id DESC LIMIT 1) AS last
-    WHERE last.at = {_NOW} AND last.actor IS NULL AND last.reason IS NULL
-    AND last.request_id IS NULL AND last.context IS NULL);
-  UPDATE audit_context SET transaction_id = last_insert_rowid() WHERE transaction_id IS NULL;
-"""
+BEGIN = "audit_begin"
+"""The view into which triggers insert where the transaction may need its row."""
+
+_TRANSACTION = (
+    f"  INSERT INTO {BEGIN} SELECT 1\n"
+    "  WHERE NOT EXISTS (SELECT 1 FROM audit_context WHERE transaction_id IS NOT NULL);\n"
+)
+"""To insert into the table itself, be it no row, makes each change dearer."""
 
 _ITS_ID = (
     "coalesce((SELECT transaction_id FROM audit_context), (SELECT max(id) FROM audit_transaction))"
@@ -62,6 +60,22 @@ _RECORD = (
     'INSERT INTO audit_log (transaction_id, at, action, "table", schema_version, object_id, '
     "previous_id, old, new)"
 )
+
+
+def begin() -> str:
+    """Return what makes the row of a transaction, instead of one of the view's."""
+    return f"""\
+  INSERT INTO audit_transaction (at, actor, reason, request_id, context)
+  SELECT {_NOW}, json_extract(said, '$.actor'), json_extract(said, '$.reason'),
+    json_extract(said, '$.request_id'), json_extract(said, '$.context')
+  FROM audit_context
+  UNION ALL SELECT {_NOW}, NULL, NULL, NULL, NULL
+  WHERE NOT EXISTS (SELECT 1 FROM audit_context) AND NOT EXISTS (
+    SELECT 1 FROM (SELECT * FROM audit_transaction ORDER BY id DESC LIMIT 1) AS last
+    WHERE last.at = {_NOW} AND last.actor IS NULL AND last.reason IS NULL
+    AND last.request_id IS NULL AND last.context IS NULL);
+  UPDATE audit_context SET transaction_id = last_insert_rowid();
+"""
 
 
 def after_insert(covered: Covered) -> str:

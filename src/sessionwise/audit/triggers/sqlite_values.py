@@ -67,9 +67,11 @@ def as_key(columns: Sequence[Column[Any]], record: str) -> str:
     """Return what ``object_id`` is for a key: the value, or a JSON array of several."""
     if len(columns) == 1:
         value = _of(record, columns[0])
+        is_plain = _integer(_stored(columns[0].type), value) == value
+        integer = f"WHEN 'integer' THEN {value} " if is_plain else ""  # the column makes it a text
         as_text = f"WHEN 'text' THEN {value} WHEN 'null' THEN NULL WHEN 'blob' THEN {_hex(value)}"
         number = f"trim({as_json(columns[0], value)}, '\"')"  # a number of a NUMERIC is a string
-        return f"CASE typeof({value}) {as_text} ELSE {number} END"
+        return f"CASE typeof({value}) {integer}{as_text} ELSE {number} END"
     parts: list[str] = []
     for column in columns:
         parts += ["', '", as_json(column, _of(record, column))]
