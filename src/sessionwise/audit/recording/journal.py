@@ -7,6 +7,8 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Text, bindparam, func, insert, select, text, tuple_
@@ -18,7 +20,7 @@ from sessionwise.loading.keys import chunks
 from sessionwise.transaction import activity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy import BindParameter, Connection, Dialect, Insert
 
@@ -37,10 +39,13 @@ def write(connection: Connection, work: Work, records: Iterable[Record]) -> None
     """Write what has changed: an INSERT, and one for the transaction's row where that is new."""
     has_triggers = work.captures is not None and bool(work.captures.triggers)
     depth, at = activity.of(connection).depth, datetime.now(UTC)
-    for some in chunks(records, _AT_A_TIME):
+    redacted = _redact(connection, records)
+    while True:
         rows = _Rows(connection)
-        for one in _redact(connection, some):
+        for one in islice(redacted, _AT_A_TIME):
             rows.add(one)
+        if not rows.said:
+            return
         head = transactions.head(connection, work.heads, depth, has_triggers=has_triggers)
         rows.write(head, at)
 
@@ -187,20 +192,26 @@ _INSERT_EACH = _insert_rows(
 )
 
 
-def _redact(connection: Connection, records: Sequence[Record]) -> Sequence[Record]:
+def _redact(connection: Connection, records: Iterable[Record]) -> Iterator[Record]:
     """Put salted hashes in the place of values that are not to be stored.
 
     The salt is that of the key which the row had, before and after.
     """
-    redacted = [one for one in records if one.redacted]
-    if redacted:
-        keys = [(one.table, one.object_id) for one in redacted]
-        keys_before = [(one.table, one.previous_id or one.object_id) for one in redacted]
-        salts = _salts(connection, dict.fromkeys([*keys_before, *keys]))
-        for one, before, key in zip(redacted, keys_before, keys, strict=True):
-            one.old = _hashed(one.old, one.redacted, salts[before])
-            one.new = _hashed(one.new, one.redacted, salts[key])
-    return records
+    for redacted, those in groupby(records, _REDACTED):
+        if not redacted:
+            yield from those
+            continue
+        for some in chunks(those):
+            keys = [(one.table, one.object_id) for one in some]
+            keys_before = [(one.table, one.previous_id or one.object_id) for one in some]
+            salts = _salts(connection, dict.fromkeys([*keys_before, *keys]))
+            for one, before, key in zip(some, keys_before, keys, strict=True):
+                one.old = _hashed(one.old, redacted, salts[before])
+                one.new = _hashed(one.new, redacted, salts[key])
+                yield one
+
+
+_REDACTED = attrgetter("redacted")
 
 
 def _hashed(row: Row | None, redacted: Iterable[str], salt: bytes) -> Row | None:
