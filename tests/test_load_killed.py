@@ -61,7 +61,9 @@ def run(url: str, file: str, options: LoadOptions, ready: Any) -> None:
 
 def start(engine: Engine, file: Path, options: LoadOptions) -> tuple[Any, Any]:
     ours, theirs = processes.Pipe()
-    url = engine.url.render_as_string(hide_password=False)
+    # On a busy machine one of two may have to wait for SQLite's only writer for long.
+    query = {"timeout": "60"} if engine.dialect.name == "sqlite" else {}
+    url = engine.url.update_query_dict(query).render_as_string(hide_password=False)
     process = processes.Process(target=run, args=(url, str(file), options, theirs))
     process.start()
     theirs.close()
