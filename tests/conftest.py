@@ -18,6 +18,7 @@ from sqlalchemy import Engine, make_url
 from tests import servers
 from tests.backends import DRIVERS, Database, Driver, create_tables
 from tests.library import empty
+from tests.triggered import Client
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -128,3 +129,10 @@ def small_disk() -> Iterator[Path]:
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
     disk.rmdir()
+
+
+@pytest.fixture
+def raw(engine: Engine) -> Iterator[Client]:
+    """Give a client of the driver alone, on the database that a module's own ``engine`` gives."""
+    with Client(engine) as client:
+        yield client

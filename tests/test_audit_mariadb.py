@@ -42,12 +42,6 @@ def engine(database: Database, audit: Audit) -> Engine:
     return database.observer
 
 
-@pytest.fixture
-def raw(engine: Engine) -> Iterator[Client]:
-    with Client(engine) as client:
-        yield client
-
-
 # Statements
 
 

@@ -102,12 +102,6 @@ def engine(database: Database, audit: Audit) -> Engine:
     return database.observer
 
 
-@pytest.fixture
-def raw(engine: Engine) -> Iterator[Client]:
-    with Client(engine) as client:
-        yield client
-
-
 @pytest.mark.parametrize(
     ("column", "value", "form"), VALUES, ids=[f"{name}-{value}" for name, value, _ in VALUES]
 )

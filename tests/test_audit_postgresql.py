@@ -41,12 +41,6 @@ def engine(database: Database, audit: Audit) -> Engine:
     return database.observer
 
 
-@pytest.fixture
-def raw(engine: Engine) -> Iterator[Client]:
-    with Client(engine) as client:
-        yield client
-
-
 def natives(engine: Engine) -> set[str]:
     """Return what the database calls the transactions that are recorded."""
     with engine.connect() as connection:

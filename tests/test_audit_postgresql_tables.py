@@ -54,12 +54,6 @@ def engine(database: Database) -> Engine:
 
 
 @pytest.fixture
-def raw(engine: Engine) -> Iterator[Client]:
-    with Client(engine) as client:
-        yield client
-
-
-@pytest.fixture
 def place(raw: Client) -> Iterator[None]:
     """Give a schema of an odd name."""
     raw.execute('CREATE SCHEMA "Other Place"')

@@ -79,12 +79,6 @@ def engine(shared: Engine) -> Engine:
 
 
 @pytest.fixture
-def raw(engine: Engine) -> Iterator[Client]:
-    with Client(engine) as client:
-        yield client
-
-
-@pytest.fixture
 def own(tmp_path: Path) -> Iterator[Engine]:
     """Give a database that has nothing, and may be harmed."""
     made = create_engine(f"sqlite:///{tmp_path / 'own.db'}")

@@ -41,12 +41,6 @@ def engine(database: Database, audit: Audit) -> Engine:
     return database.observer
 
 
-@pytest.fixture
-def raw(engine: Engine) -> Iterator[Client]:
-    with Client(engine) as client:
-        yield client
-
-
 @on_each
 def test_what_is_deleted_by_foreign_keys_is_recorded(engine: Engine, raw: Client) -> None:
     fill(raw)

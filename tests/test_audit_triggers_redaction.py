@@ -58,12 +58,6 @@ def engine(database: Database, audit: Audit) -> Engine:
     return database.observer
 
 
-@pytest.fixture
-def raw(engine: Engine) -> Iterator[Client]:
-    with Client(engine) as client:
-        yield client
-
-
 def salts(engine: Engine) -> dict[str, bytes]:
     with engine.connect() as connection:
         return {key: bytes(salt) for key, salt in connection.execute(select(SALT.c[1], SALT.c[2]))}

@@ -45,12 +45,6 @@ def engine(database: Database, audit: Audit) -> Engine:
     return database.observer
 
 
-@pytest.fixture
-def raw(engine: Engine) -> Iterator[Client]:
-    with Client(engine) as client:
-        yield client
-
-
 VALUES: list[tuple[str, str, Any]] = [
     ("big", "4611686018427387905", 2**62 + 1),
     ("big", "-9223372036854775807 - 1", -(2**63)),
